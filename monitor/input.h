@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Keyboard and pointer events on their way from clients to the guest's input devices.
+ * Keys are Linux input event codes (KEY_A = 30, linux/input-event-codes.h): hardware keys, no layout.
+ * Machine lock held.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct input;
+
+enum { INPUT_BUTTON_LEFT = 1, INPUT_BUTTON_RIGHT = 2, INPUT_BUTTON_MIDDLE = 4, INPUT_BUTTON_SIDE = 8, INPUT_BUTTON_EXTRA = 16 };
+
+struct input_sink {
+    void (*key)(void *opaque, uint32_t code, bool down);
+    /* Relative motion, wheel steps (positive: away from the user), buttons held now. */
+    void (*pointer_relative)(void *opaque, int dx, int dy, int wheel, uint32_t buttons);
+    /* Absolute position, 0..32767 over the screen; NULL when the device has none. */
+    void (*pointer_absolute)(void *opaque, uint32_t x, uint32_t y, int wheel, uint32_t buttons);
+    void *opaque;
+};
+
+struct input *input_new(void);
+void input_free(struct input *input);
+void input_add_sink(struct input *input, const struct input_sink *sink); /* copied; latest first */
+void input_key(struct input *input, uint32_t code, bool down); /* unknown codes are dropped */
+void input_pointer_relative(struct input *input, int dx, int dy, int wheel, uint32_t buttons);
+void input_pointer_absolute(struct input *input, uint32_t x, uint32_t y, int wheel, uint32_t buttons);
+bool input_has_absolute(const struct input *input);
+void input_release_all(struct input *input); /* every key and button that is down */
