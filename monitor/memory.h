@@ -58,6 +58,16 @@ enum mapping_kind {
     MAPPING_ROM_IO /* reads from host memory, writes to io_ops (flash) */
 };
 
+/* Priorities in use. BARs lie under RAM, so that no guest setting hides it. */
+enum {
+    MEMORY_PRIORITY_BAR = -1,
+    MEMORY_PRIORITY_RAM = 0,
+    MEMORY_PRIORITY_HOLE = 1,    /* A0000h-FFFFFh where nothing else is */
+    MEMORY_PRIORITY_ROM = 2,     /* the firmware below 1 MiB */
+    MEMORY_PRIORITY_DEVICE = 10, /* fixed windows: VGA's A0000h, IO-APIC, HPET, ECAM */
+    MEMORY_PRIORITY_PAM = 20     /* what the host bridge opens as RAM */
+};
+
 struct mapping {
     uint64_t gpa, size; /* page-granular for host-backed kinds; any for MAPPING_IO */
     enum mapping_kind kind;
@@ -88,6 +98,11 @@ struct page_info {
     bool log_dirty;
 };
 void memory_lookup_page(struct memory *mem, uint64_t gpa, struct page_info *out);
+
+/* Calls a handler as its min_size and max_size ask; wider or misaligned accesses become several. */
+uint64_t io_ops_read(const struct io_ops *ops, void *opaque, uint64_t addr, unsigned size);
+void io_ops_write(const struct io_ops *ops, void *opaque, uint64_t addr, uint64_t value,
+                  unsigned size);
 
 /* Any-kind accesses by guest-physical address, machine lock held. I/O mappings are called as needed.
  * Nobody's addresses read as all ones and swallow writes; both return false then (and say so in the log, once per page). */

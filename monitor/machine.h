@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A whole machine: memory, devices from one table, an engine, and its life cycle.
+ *
+ * Main thread only, machine lock not held, unless a function says otherwise. What the guest asks
+ * for (reset, power-off) is carried out from the main loop.
+ */
+#pragma once
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "input.h"
+#include "screen.h"
+
+#define MACHINE_MAX_CPUS  32u
+#define MACHINE_MAX_DISKS 5u
+
+struct machine;
+
+struct machine_disk {
+    const char *path;
+    bool readonly, snapshot; /* snapshot: writes are forgotten at the end */
+};
+
+struct machine_config {
+    const char *name, *uuid; /* NULL: "ringside", none */
+    uint64_t memory_bytes;   /* whole MiB, at least 1 MiB */
+    unsigned cpus;           /* 1-32 */
+    const char *engine;      /* NULL: the first that runs here */
+    const char *engine_options;
+    const char *kernel, *initrd, *append; /* direct boot when kernel is set */
+    const char *firmware;                 /* path; NULL: SeaBIOS from the host */
+    struct machine_disk disks[MACHINE_MAX_DISKS];
+    unsigned disk_count;
+    const char *cdrom;
+    const char *boot_order; /* letters c, d, n; NULL: "cd" */
+    const char *serial;     /* chardev.h; NULL: none */
+    const char *debugcon;   /* file for the firmware's log; NULL: none */
+    bool debug_exit;        /* port F4h */
+    bool no_reboot;         /* a guest's reset ends the run */
+};
+
+enum machine_state {
+    MACHINE_OFF,
+    MACHINE_RUNNING,
+    MACHINE_PAUSED,
+    MACHINE_SUSPENDING,
+    MACHINE_CRASHED, /* triple fault */
+    MACHINE_IO_ERROR /* a disk could not be written; resume tries again */
+};
+
+enum machine_exit {
+    MACHINE_EXIT_POWER_OFF,
+    MACHINE_EXIT_DEBUG, /* with a code */
+    MACHINE_EXIT_TRIPLE_FAULT,
+    MACHINE_EXIT_RESET /* with no_reboot */
+};
+
+struct machine_listener {
+    void (*state_changed)(void *opaque, enum machine_state state);
+    void (*guest_exit)(void *opaque, enum machine_exit why, unsigned code);
+    void *opaque;
+};
+
+/* Strings in `config` are copied. NULL and an error with the remedy. */
+struct machine *machine_new(const struct machine_config *config, GError **error);
+void machine_free(struct machine *machine);
+void machine_set_listener(struct machine *machine, const struct machine_listener *listener);
+enum machine_state machine_state(const struct machine *machine);
+
+bool machine_start(struct machine *machine, GError **error); /* from off */
+void machine_pause(struct machine *machine);
+void machine_resume(struct machine *machine); /* from paused or I/O error */
+void machine_reset(struct machine *machine);
+void machine_power_button(struct machine *machine);
+void machine_power_off(struct machine *machine);
+
+/* Saves a paused machine (pauses it if need be); written aside, synced, renamed. */
+bool machine_save(struct machine *machine, const char *path, GError **error);
+/* Into a new machine made from the same configuration; leaves it paused. */
+bool machine_restore(struct machine *machine, const char *path, GError **error);
+
+struct input *machine_input(struct machine *machine);
+struct screen *machine_screen(struct machine *machine);
+const char *machine_engine_name(const struct machine *machine);
+/* NULL `path` takes the disc out. `force`: even if the guest has locked the drive. */
+bool machine_change_cdrom(struct machine *machine, const char *path, bool force, GError **error);

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A machine's settings: machine.ini in its folder, a GKeyFile that people may edit. Read by the monitor and by the
+ * front end (its own static library, `settings`, which uses GLib only).
+ *
+ * [machine]  name=  uuid=  os= (libosinfo short id, may be empty)  engine= auto|kvm|driver|translate
+ *            memory= MiB  processors=  firmware= bios|uefi  serial= none|pty|file:PATH  debug-exit= true|false
+ * [disk0] .. [disk3]  path= (relative to the folder)  format= auto|raw|qcow2  read-only=
+ * [cdrom]    path= (empty: no medium)
+ * [boot]     order= comma-separated of disk,cdrom   kernel=  initrd=  append=
+ *
+ * Errors name file, line, key, what was found and what is allowed: "machine.ini, line 4: memory is "12x"; ...".
+ */
+#pragma once
+
+#include <gio/gio.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define SETTINGS_FILE     "machine.ini"
+#define SETTINGS_MAX_DISK 4u
+
+enum settings_error { SETTINGS_ERROR_PARSE, SETTINGS_ERROR_VALUE, SETTINGS_ERROR_IO };
+GQuark settings_error_quark(void);
+#define SETTINGS_ERROR settings_error_quark()
+
+struct settings_disk {
+    char *path; /* NULL: no such disk */
+    char *format;
+    bool read_only;
+};
+
+struct settings {
+    char *name, *uuid, *os, *engine, *firmware, *serial;
+    uint64_t memory_mib; /* 1 .. 1048576 */
+    unsigned processors; /* 1 .. 32 */
+    bool debug_exit;
+    struct settings_disk disk[SETTINGS_MAX_DISK];
+    bool has_cdrom;
+    char *cdrom; /* path or NULL */
+    char *boot_order, *kernel, *initrd, *append;
+};
+
+struct settings *settings_new(const char *name); /* defaults, a fresh uuid */
+void settings_free(struct settings *s);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(struct settings, settings_free)
+/* Reads folder/machine.ini. NULL and an error naming the file and line. */
+struct settings *settings_load(const char *folder, GError **error);
+/* Writes aside, fsyncs, renames. Keeps unknown keys and comments of the file that is there. */
+bool settings_save(const struct settings *s, const char *folder, GError **error);

@@ -1,0 +1,547 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Finding, making and dropping blocks. Part of it runs under translated code (block_resolve and
+ * what it calls when the block exists), so the file is built with -mgeneral-regs-only and goes
+ * outside for the rest.
+ */
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "cache.h"
+#include "vcpu.h"
+
+struct block *block_translate_bytes(struct vcpu *v, uint64_t linear, uint32_t mode_number,
+                                    const uint8_t *bytes, unsigned room, unsigned page_room);
+
+/* --- the cache --- */
+
+void *cache_arena(struct code_cache *c, size_t size)
+{
+    size = (size + 15) & ~15ul;
+    void *p = c->arena + c->arena_used;
+    c->arena_used += size;
+    return p;
+}
+
+static bool cache_map(struct code_cache *c, size_t size)
+{
+    int fd = memfd_create("ringside-code", MFD_CLOEXEC);
+    if (fd < 0 || ftruncate(fd, size) < 0) {
+        if (fd >= 0) {
+            close(fd);
+        }
+        return false;
+    }
+    c->rw = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    c->rx = mmap(NULL, size, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
+    close(fd);
+    return c->rw != MAP_FAILED && c->rx != MAP_FAILED;
+}
+
+struct code_cache *cache_new(size_t size)
+{
+    struct code_cache *c = g_malloc0(sizeof *c);
+    c->size = size;
+    c->blocks_max = size / 128;
+    c->arena_size = size;
+    c->arena = mmap(NULL, c->arena_size, PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    c->blocks = mmap(NULL, c->blocks_max * sizeof *c->blocks, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (c->arena == MAP_FAILED || c->blocks == MAP_FAILED || !cache_map(c, size)) {
+        g_free(c);
+        return NULL;
+    }
+    return c;
+}
+
+void cache_free(struct code_cache *c)
+{
+    if (c) {
+        munmap(c->rw, c->size);
+        munmap(c->rx, c->size);
+        munmap(c->arena, c->arena_size);
+        munmap(c->blocks, c->blocks_max * sizeof *c->blocks);
+        g_free(c->scratch);
+        g_free(c);
+    }
+}
+
+static void jump_clear(struct vcpu *v)
+{
+    for (unsigned s = 0; s < JUMP_SLOTS; s++) {
+        uint64_t *p = v->jump[s].tag, n = JUMP_SIZE;
+        __asm__ volatile("rep stosq" : "+D"(p), "+c"(n) : "a"(1ull) : "memory");
+        v->jump_owner[s] = 0;
+        v->jump_user_used[s] = v->jump_kernel_used[s] = false;
+    }
+    v->jump_nonglobal = false;
+}
+
+/* Forgets every translation. */
+void cache_flush(struct vcpu *v)
+{
+    struct code_cache *c = v->cache;
+    for (unsigned i = 0; i < BLOCK_HASH; i++) {
+        c->hash[i] = NULL;
+    }
+    for (unsigned i = 0; i < 4096; i++) {
+        c->pages[i] = NULL;
+    }
+    c->used = c->start;
+    c->arena_used = 0;
+    c->blocks_count = 0;
+    c->modes_count = 0;
+    c->flushes++;
+    jump_clear(v);
+}
+
+static bool cache_full(const struct code_cache *c)
+{
+    return c->used + BLOCK_ROOM > c->size || c->arena_used + 64 * 1024 > c->arena_size ||
+           c->blocks_count + 1 >= c->blocks_max;
+}
+
+struct block *block_find_host(struct code_cache *c, uint32_t offset)
+{
+    size_t low = 0, high = c->blocks_count;
+    while (low < high) {
+        size_t mid = (low + high) / 2;
+        if (c->blocks[mid].code_end <= offset) {
+            low = mid + 1;
+        } else {
+            high = mid;
+        }
+    }
+    if (low < c->blocks_count && c->blocks[low].code <= offset) {
+        return &c->blocks[low];
+    }
+    return NULL;
+}
+
+/* --- modes and the jump table --- */
+
+static unsigned mode_intern(struct vcpu *v, uint32_t flags, uint32_t cs_base)
+{
+    struct code_cache *c = v->cache;
+    for (unsigned i = 0; i < c->modes_count; i++) {
+        if (c->modes[i].flags == flags && c->modes[i].cs_base == cs_base) {
+            return i;
+        }
+    }
+    if (c->modes_count == sizeof c->modes / sizeof *c->modes) {
+        cache_flush(v);
+    }
+    c->modes[c->modes_count] = (struct mode_key){flags, cs_base};
+    return c->modes_count++;
+}
+
+static void jump_slot_clear(struct vcpu *v, unsigned s)
+{
+    uint64_t *p = v->jump[s].tag, n = JUMP_SIZE;
+    __asm__ volatile("rep stosq" : "+D"(p), "+c"(n) : "a"(1ull) : "memory");
+    v->jump_user_used[s] = v->jump_kernel_used[s] = false;
+}
+
+/* Mode n always uses slot n mod JUMP_SLOTS; the slot is emptied when another mode takes it over,
+ * which is safe because every change of mode passes through block_resolve. */
+unsigned jump_slot_for(struct vcpu *v, uint32_t mode_number)
+{
+    unsigned s = mode_number % JUMP_SLOTS;
+    if (v->jump_owner[s] != mode_number + 1) {
+        jump_slot_clear(v, s);
+        v->jump_owner[s] = mode_number + 1;
+    }
+    return s;
+}
+
+static unsigned jump_index(uint64_t rip)
+{
+    return (rip & ((1u << (JUMP_BITS - 1)) - 1)) | (rip >> 47 & 1) << (JUMP_BITS - 1);
+}
+
+/* `kernel`: entries of global pages as well. */
+void jump_flush(struct vcpu *v, bool kernel)
+{
+    kernel |= v->jump_nonglobal;
+    for (unsigned s = 0; s < JUMP_SLOTS; s++) {
+        uint64_t n = JUMP_SIZE / 2, *p = v->jump[s].tag;
+        if (v->jump_user_used[s]) {
+            __asm__ volatile("rep stosq" : "+D"(p), "+c"(n) : "a"(1ull) : "memory");
+            v->jump_user_used[s] = false;
+        }
+        n = JUMP_SIZE / 2;
+        p = v->jump[s].tag + JUMP_SIZE / 2;
+        if (kernel && v->jump_kernel_used[s]) {
+            __asm__ volatile("rep stosq" : "+D"(p), "+c"(n) : "a"(1ull) : "memory");
+            v->jump_kernel_used[s] = false;
+        }
+    }
+    if (kernel) {
+        v->jump_nonglobal = false;
+    }
+}
+
+static void jump_install(struct vcpu *v, unsigned slot, uint64_t rip, void *code, bool global)
+{
+    unsigned i = jump_index(rip);
+    v->jump[slot].tag[i] = -rip;
+    v->jump[slot].code[i] = code;
+    if (rip >> 47 & 1) {
+        v->jump_kernel_used[slot] = true;
+        v->jump_nonglobal |= !global;
+    } else {
+        v->jump_user_used[slot] = true;
+    }
+}
+
+/* --- pages and invalidation --- */
+
+static struct page_blocks *page_find(struct code_cache *c, uint64_t page, bool make)
+{
+    struct page_blocks **head = &c->pages[(page >> GUEST_PAGE_SHIFT) % 4096];
+    for (struct page_blocks *p = *head; p; p = p->next) {
+        if (p->page == page) {
+            return p;
+        }
+    }
+    if (!make) {
+        return NULL;
+    }
+    struct page_blocks *p = cache_arena(c, sizeof *p);
+    *p = (struct page_blocks){.page = page, .next = *head};
+    return *head = p;
+}
+
+static unsigned block_hash(uint64_t linear, uint64_t page, uint32_t mode)
+{
+    uint64_t h = (linear ^ page ^ (uint64_t)mode << 20) * 0x9e3779b97f4a7c15ull;
+    return h >> 49;
+}
+
+static void block_add(struct code_cache *c, struct block *b)
+{
+    unsigned h = block_hash(b->linear, b->page[0], b->mode);
+    b->hash_next = c->hash[h];
+    c->hash[h] = b;
+    for (unsigned i = 0; i < 2 && b->page[i] != ~0ull; i++) {
+        struct page_blocks *p = page_find(c, b->page[i], true);
+        b->page_next[i] = p->blocks;
+        p->blocks = b;
+    }
+}
+
+static void block_unlink(struct code_cache *c, struct block *b)
+{
+    for (struct link *l = b->links_in; l; l = l->next_in) {
+        emit_patch32(c->rw + l->patch, c->rw + l->stub);
+        l->to = NULL;
+    }
+    b->links_in = NULL;
+    for (unsigned i = 0; i < 2; i++) { /* out of the lists of what it links to */
+        struct link *l = &b->link[i];
+        if (!l->to) {
+            continue;
+        }
+        for (struct link **p = &l->to->links_in; *p; p = &(*p)->next_in) {
+            if (*p == l) {
+                *p = l->next_in;
+                break;
+            }
+        }
+        emit_patch32(c->rw + l->patch, c->rw + l->stub);
+        l->to = NULL;
+    }
+}
+
+static void block_drop(struct vcpu *v, struct block *b)
+{
+    struct code_cache *c = v->cache;
+    b->valid = false;
+    v->invalidations++;
+    block_unlink(c, b);
+    for (struct block **p = &c->hash[block_hash(b->linear, b->page[0], b->mode)]; *p;
+         p = &(*p)->hash_next) {
+        if (*p == b) {
+            *p = b->hash_next;
+            break;
+        }
+    }
+    unsigned slot = b->mode % JUMP_SLOTS;
+    uint64_t rip =
+        b->linear - (c->modes[b->mode].flags & MODE_LONG ? 0 : c->modes[b->mode].cs_base);
+    if (!(c->modes[b->mode].flags & MODE_LONG)) {
+        rip = (uint32_t)rip;
+    }
+    unsigned i = jump_index(rip);
+    if (v->jump[slot].code[i] == c->rx + b->code) {
+        v->jump[slot].tag[i] = 1;
+    }
+}
+
+/* The first byte of block b that lies in pool page `page`, and how many. */
+static void block_extent(const struct block *b, uint64_t page, uint64_t *start, uint64_t *size)
+{
+    uint64_t head = GUEST_PAGE_SIZE - b->first_offset;
+    head = b->guest_size < head ? b->guest_size : head;
+    if (b->page[0] == page) {
+        *start = page + b->first_offset;
+        *size = head;
+    } else {
+        *start = page;
+        *size = b->guest_size - head;
+    }
+}
+
+static void page_invalidate(struct vcpu *v, uint64_t page, uint64_t offset, uint64_t len)
+{
+    struct page_blocks *p = page_find(v->cache, page, false);
+    if (!p) {
+        return;
+    }
+    p->writes++;
+    struct block **at = &p->blocks;
+    while (*at) {
+        struct block *b = *at;
+        unsigned which = b->page[0] == page ? 0 : 1;
+        uint64_t start, size;
+        block_extent(b, page, &start, &size);
+        if (!b->valid || (start < offset + len && offset < start + size)) {
+            if (b->valid) {
+                block_drop(v, b);
+            }
+            *at = b->page_next[which];
+        } else {
+            at = &b->page_next[which];
+        }
+    }
+}
+
+void block_invalidate(struct vcpu *v, uint64_t offset, uint64_t len)
+{
+    uint64_t end = offset + len;
+    for (uint64_t page = offset & ~0xfffull; page < end; page += GUEST_PAGE_SIZE) {
+        page_invalidate(v, page, offset, len);
+    }
+}
+
+/* This CPU stored to a page that has translations (of some CPU). */
+void code_written(struct vcpu *v, uint8_t *host, unsigned len)
+{
+    uint64_t offset = host - v->engine->pool;
+    if (!v->engine->code_map[offset >> GUEST_PAGE_SHIFT] &&
+        !v->engine->code_map[(offset + len - 1) >> GUEST_PAGE_SHIFT]) {
+        return;
+    }
+    block_invalidate(v, offset, len);
+    struct block *running =
+        v->ret_pc ? block_find_host(v->cache, v->ret_pc - 1 - (uint64_t)v->cache->rx) : NULL;
+    if (running && !running->valid) {
+        v->smc_exit = 1;
+    }
+    if (v->engine->cpus > 1) {
+        fpu_save(v);
+        engine_code_written(v->engine, v, offset, len);
+        fpu_load(v);
+    }
+}
+
+/* --- where are we --- */
+
+static const struct site *site_find(const struct block *b, uint32_t offset)
+{
+    const struct site *found = NULL;
+    for (unsigned i = 0; i < b->sites_count && b->sites[i].host <= offset; i++) {
+        found = &b->sites[i];
+    }
+    return found;
+}
+
+static const struct site *site_current(struct vcpu *v, struct block **block)
+{
+    uint32_t offset = v->ret_pc - 1 - (uint64_t)v->cache->rx;
+    struct block *b = *block = block_find_host(v->cache, offset);
+    return b ? site_find(b, offset) : NULL;
+}
+
+static uint64_t site_rip(struct vcpu *v, const struct block *b, uint16_t offset)
+{
+    const struct mode_key *m = &v->cache->modes[b->mode];
+    uint64_t linear = b->linear + offset;
+    return m->flags & MODE_LONG ? linear : (uint32_t)(linear - m->cs_base);
+}
+
+void cpu_sync_rip(struct vcpu *v)
+{
+    struct block *b;
+    if (!v->ret_pc) {
+        return;
+    }
+    const struct site *s = site_current(v, &b);
+    if (s) {
+        v->rip = site_rip(v, b, s->guest);
+    }
+    v->ret_pc = 0;
+}
+
+uint64_t cpu_next_rip(struct vcpu *v)
+{
+    struct block *b;
+    const struct site *s = v->ret_pc ? site_current(v, &b) : NULL;
+    return s ? site_rip(v, b, s->next) : v->rip;
+}
+
+/* A helper's stores made the running block stale: leave it after this instruction, unless it ends
+ * here anyhow. */
+void smc_check(struct vcpu *v)
+{
+    struct block *b;
+    v->smc_exit = 0;
+    const struct site *s = v->ret_pc ? site_current(v, &b) : NULL;
+    if (!s || s->next >= b->guest_size) {
+        return;
+    }
+    v->rip = site_rip(v, b, s->next);
+    v->ret_pc = 0;
+    cpu_resume(v);
+}
+
+/* --- resolving --- */
+
+static struct block *block_lookup(struct code_cache *c, uint64_t linear, uint64_t page,
+                                  uint32_t mode)
+{
+    for (struct block *b = c->hash[block_hash(linear, page, mode)]; b; b = b->hash_next) {
+        if (b->linear == linear && b->page[0] == page && b->mode == mode) {
+            return b;
+        }
+    }
+    return NULL;
+}
+
+static const uint8_t no_memory[GUEST_PAGE_SIZE * 2] = {[0 ... GUEST_PAGE_SIZE * 2 - 1] = 0xff};
+
+/* Translates at `linear`; `second` holds the next page's host memory when a straddling first
+ * instruction needs it. */
+static struct block *block_make(struct vcpu *v, uint64_t linear, uint32_t mode, const uint8_t *host,
+                                uint64_t page, const uint8_t *second, uint64_t page2)
+{
+    uint8_t bytes[32];
+    unsigned room = GUEST_PAGE_SIZE - (linear & 0xfff), total = room;
+    const uint8_t *from = host;
+    if (second) {
+        for (unsigned i = 0; i < 32; i++) {
+            bytes[i] = i < room ? host[i] : second[i - room];
+        }
+        from = bytes;
+        total = 32;
+    }
+    outside_begin(v);
+    engine_protect_page(v, page);
+    if (second) {
+        engine_protect_page(v, page2);
+    }
+    struct block *b = block_translate_bytes(v, linear, mode, from, total, room);
+    outside_end(v);
+    if (!b) {
+        return NULL;
+    }
+    b->first_offset = linear & 0xfff;
+    b->page[0] = page;
+    b->page[1] = b->guest_size > room ? page2 : ~0ull;
+    block_add(v->cache, b);
+    return b;
+}
+
+/* The pool page behind the next linear page; raises when it cannot be fetched. */
+static const uint8_t *second_page(struct vcpu *v, uint64_t linear, uint64_t *page)
+{
+    uint64_t gpa;
+    bool global;
+    uint64_t next = (linear & ~0xfffull) + GUEST_PAGE_SIZE;
+    if (!cpu_long_active(v)) {
+        next = (uint32_t)next;
+    }
+    const uint8_t *host = mem_fetch(v, next, &gpa, &global);
+    *page = host ? (uint64_t)(host - v->engine->pool) : 0;
+    return host ? host : no_memory;
+}
+
+static void check_fetch(struct vcpu *v, uint64_t linear)
+{
+    const struct segment *cs = &v->seg[CPU_CS];
+    bool long_code = cpu_long_active(v) && (cs->attr & SEG_L);
+    if (long_code ? (uint64_t)((int64_t)(linear << 16) >> 16) != linear : v->rip > cs->limit) {
+        raise_exception(v, EXC_GP, 0);
+    }
+}
+
+void *block_resolve(struct vcpu *v)
+{
+    v->ret_pc = 0;
+    if (atomic_load_explicit(&v->requests, memory_order_relaxed) &
+        (REQ_FLUSH | REQ_CODE | REQ_DIRTY)) {
+        cpu_service(v);
+    }
+    if (v->single_pending) {
+        v->single_pending = false;
+        cpu_step_trap(v);
+    }
+    if (v->smc_exit) {
+        v->smc_exit = 0;
+    }
+    if (v->inject) {
+        unsigned vector = v->inject - 1;
+        v->inject = 0;
+        deliver_external(v, vector);
+    }
+    struct code_cache *c = v->cache;
+    if (cache_full(c)) {
+        cache_flush(v);
+    }
+    uint32_t flags = cpu_mode(v) | (v->soft_step ? MODE_STEP : 0);
+    uint64_t linear = v->rip;
+    uint32_t cs_base = 0;
+    if (!(flags & MODE_LONG)) {
+        cs_base = v->seg[CPU_CS].base;
+        linear = (uint32_t)(v->rip + cs_base);
+    }
+    check_fetch(v, v->rip);
+    if (flags & MODE_DEBUG) {
+        cpu_check_breakpoint(v, linear);
+    }
+    if (flags & MODE_TF) {
+        v->single_pending = true;
+    }
+    uint64_t gpa, page, page2 = 0;
+    bool global, pending = v->single_pending;
+    v->single_pending = false; /* a fetch fault comes before the trap */
+    const uint8_t *host = mem_fetch(v, linear, &gpa, &global);
+    if (!host) {
+        raise_exception(v, EXC_UD, 0);
+    }
+    page = (host - v->engine->pool) & ~0xfffull;
+    unsigned mode = mode_intern(v, flags, cs_base);
+    unsigned slot = jump_slot_for(v, mode);
+    struct block *b = block_lookup(c, linear, page, mode);
+    if (b && b->page[1] != ~0ull) {
+        second_page(v, linear, &page2);
+        if (page2 != b->page[1]) {
+            block_drop(v, b);
+            b = NULL;
+        }
+    }
+    if (!b) {
+        b = block_make(v, linear, mode, host, page, NULL, 0);
+        if (!b) {
+            const uint8_t *second = second_page(v, linear, &page2);
+            b = block_make(v, linear, mode, host, page, second, page2);
+        }
+    }
+    v->single_pending = pending;
+    void *code = c->rx + b->code;
+    if (!(flags & (MODE_STEP | MODE_TF | MODE_DEBUG))) {
+        jump_install(v, slot, v->rip, code, global);
+    }
+    return code;
+}

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * One CPU's code cache: a memfd mapped twice (written through `rw`, run from `rx`), the blocks in
+ * it in address order, and the thunks at its start.
+ */
+#pragma once
+
+#include "cpu.h"
+#include "emit.h"
+
+#define BLOCK_MAX_INSTRUCTIONS 64u
+#define BLOCK_ROOM             (64u * 1024) /* no block's code is longer */
+#define BLOCK_HASH             (1u << 15)
+
+/* Maps host code to guest instructions: code from `host` (offset in the cache) on belongs to the
+ * instruction at `guest` (offset from the block's start); the next instruction is at `next`. */
+struct site {
+    uint32_t host;
+    uint16_t guest, next;
+};
+
+/* A direct jump to another block in the same page that may be linked. */
+struct link {
+    uint32_t patch; /* offset of the rel32 in the cache */
+    uint32_t stub;  /* where it points while unlinked */
+    struct block *from, *to;
+    struct link *next_in; /* among the links into `to` */
+    uint64_t target;      /* linear */
+};
+
+struct block {
+    uint64_t linear;
+    uint64_t page[2]; /* pool offsets of the first and (if it spans two) the second page, else -1 */
+    uint32_t mode;    /* interned mode number */
+    uint32_t code, code_end;
+    uint16_t guest_size, first_offset;
+    uint16_t sites_count;
+    bool valid;
+    struct site *sites;
+    struct block *hash_next;
+    struct block *page_next[2];
+    struct link *links_in;
+    struct link link[2];
+};
+
+struct mode_key {
+    uint32_t flags, cs_base;
+};
+
+struct page_blocks {
+    uint64_t page; /* pool offset */
+    struct block *blocks;
+    struct page_blocks *next;
+    uint32_t writes;
+};
+
+struct code_cache {
+    uint8_t *rw, *rx;
+    size_t size, used, limit;
+    size_t start; /* end of the thunks */
+    uint8_t *arena;
+    size_t arena_size, arena_used;
+    struct block *blocks;
+    size_t blocks_count, blocks_max;
+    struct block *hash[BLOCK_HASH];
+    struct page_blocks *pages[4096];
+    struct mode_key modes[4096];
+    unsigned modes_count;
+    /* thunks, addresses in the RX view */
+    uint8_t *thunk_call, *thunk_link, *thunk_indirect, *thunk_mem, *thunk_finish, *thunk_stop,
+        *thunk_fault;
+    uint8_t *thunk_resume, *thunk_leave, *thunk_enter, *thunk_seg;
+    void *scratch; /* the generator's decode buffers */
+    uint64_t flushes;
+};
+
+struct code_cache *cache_new(size_t size);
+void cache_free(struct code_cache *cache);
+void cache_flush(struct vcpu *v);
+void *cache_arena(struct code_cache *cache, size_t size);
+void thunks_generate(struct vcpu *v);
+
+/* A translation made by gen.c: appended to the cache. */
+struct block *block_translate(struct vcpu *v, uint64_t linear, uint32_t mode_number, uint32_t mode,
+                              uint32_t cs_base, const uint8_t *page0, uint64_t pool0,
+                              uint64_t next_linear_page);
+struct block *block_find_host(struct code_cache *cache, uint32_t offset);
+unsigned jump_slot_for(struct vcpu *v, uint32_t mode_number);

@@ -1,0 +1,422 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Decoding a block, flag liveness, and the driver that hands each instruction to its generator.
+ */
+#include "gen.h"
+
+#include <cpuid.h>
+#include <glib.h>
+
+#include "vcpu.h"
+
+static ZydisDecoder decoders[3]; /* 16, 32, 64 bits */
+
+static void decoders_init(void)
+{
+    static gsize once;
+    if (g_once_init_enter(&once)) {
+        ZydisDecoderInit(&decoders[0], ZYDIS_MACHINE_MODE_LEGACY_16, ZYDIS_STACK_WIDTH_16);
+        ZydisDecoderInit(&decoders[1], ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_STACK_WIDTH_32);
+        ZydisDecoderInit(&decoders[2], ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+        for (unsigned i = 0; i < 3; i++) {
+            ZydisDecoderEnableMode(&decoders[i], ZYDIS_DECODER_MODE_MPX, ZYAN_FALSE);
+            ZydisDecoderEnableMode(&decoders[i], ZYDIS_DECODER_MODE_CET, ZYAN_FALSE);
+            ZydisDecoderEnableMode(&decoders[i], ZYDIS_DECODER_MODE_CLDEMOTE, ZYAN_FALSE);
+        }
+        g_once_init_leave(&once, 1);
+    }
+}
+
+/* PEXT without microcode: every Intel with BMI2, AMD from family 19h. Others save EFLAGS instead.
+ */
+bool gen_fast_flagless(void)
+{
+    static int fast = -1;
+    if (fast < 0) {
+        unsigned a, b, c, d, vendor, x;
+        bool bmi2 = __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & 1u << 8);
+        __get_cpuid(0, &x, &vendor, &c, &d);
+        __get_cpuid(1, &a, &b, &c, &d);
+        unsigned family = (a >> 8 & 15) + ((a >> 8 & 15) == 15 ? a >> 20 & 0xff : 0);
+        fast = bmi2 && !(vendor == 0x68747541 && family < 0x19);
+    }
+    return fast;
+}
+
+/* From the next emitted byte on, host code belongs to the current instruction. */
+void gen_site(struct gen *g)
+{
+    uint32_t host = g->e.p - g->c->rw;
+    struct site s = {host, g->in->offset, g->in->offset + g->in->d.length};
+    if (g->sites_count && g->sites[g->sites_count - 1].guest == s.guest) {
+        return;
+    }
+    if (g->sites_count < MAX_SITES) {
+        g->sites[g->sites_count++] = s;
+    }
+}
+
+void gen_call(struct gen *g, helper_fn fn)
+{
+    emit_mov_imm(&g->e, RCX, (uint64_t)fn);
+    emit_call_to(&g->e, g->c->rw + (g->c->thunk_call - g->c->rx));
+}
+
+void gen_call_imm(struct gen *g, helper_fn fn, uint64_t a, uint64_t b)
+{
+    emit_mov_imm(&g->e, R14, a);
+    emit_mov_imm(&g->e, R15, b);
+    gen_call(g, fn);
+}
+
+void gen_ud(struct gen *g)
+{
+    gen_call_imm(g, HELPER(helper_raise_ud), 0, 0);
+    g->ended = true;
+}
+
+/* Fills flags_read and flags_killed. Flags that may stay as they were are not killed. */
+static void insn_flags(struct insn *in)
+{
+    const ZydisAccessedFlags *f = in->d.cpu_flags;
+    in->flags_read = in->flags_killed = 0;
+    if (f) {
+        in->flags_read = f->tested & FLAGS_ARITH;
+        in->flags_killed = (f->modified | f->set_0 | f->set_1) & FLAGS_ARITH;
+    }
+    switch (in->d.meta.category) {
+    case ZYDIS_CATEGORY_SHIFT:
+    case ZYDIS_CATEGORY_ROTATE:
+        in->flags_killed = 0; /* a count of 0 leaves them alone */
+        if (in->d.operand_count_visible >= 2 &&
+            in->op[in->d.operand_count_visible - 1].type == ZYDIS_OPERAND_TYPE_IMMEDIATE) {
+            unsigned count = in->op[in->d.operand_count_visible - 1].imm.value.u & 31;
+            if (count == 1 && in->d.meta.category == ZYDIS_CATEGORY_SHIFT) {
+                in->flags_killed = FLAGS_ARITH & ~FLAG_AF;
+            } else if (count && in->d.meta.category == ZYDIS_CATEGORY_SHIFT) {
+                in->flags_killed = FLAG_CF | FLAG_ZF | FLAG_SF | FLAG_PF;
+            }
+        }
+        break;
+    case ZYDIS_CATEGORY_STRINGOP: /* helpers see and save all flags */
+    case ZYDIS_CATEGORY_IOSTRINGOP:
+    case ZYDIS_CATEGORY_IO:
+    case ZYDIS_CATEGORY_SYSTEM:
+    case ZYDIS_CATEGORY_INTERRUPT:
+    case ZYDIS_CATEGORY_SYSCALL:
+    case ZYDIS_CATEGORY_SYSRET:
+    case ZYDIS_CATEGORY_PUSH:
+    case ZYDIS_CATEGORY_CALL:
+    case ZYDIS_CATEGORY_RET:
+    case ZYDIS_CATEGORY_UNCOND_BR:
+        in->flags_read = FLAGS_ARITH;
+        in->flags_killed = 0;
+        break;
+    default:
+        break;
+    }
+}
+
+static bool insn_ends_block(const struct insn *in)
+{
+    switch (in->d.meta.category) {
+    case ZYDIS_CATEGORY_CALL:
+    case ZYDIS_CATEGORY_COND_BR:
+    case ZYDIS_CATEGORY_UNCOND_BR:
+    case ZYDIS_CATEGORY_RET:
+    case ZYDIS_CATEGORY_INTERRUPT:
+    case ZYDIS_CATEGORY_SYSCALL:
+    case ZYDIS_CATEGORY_SYSRET:
+        return true;
+    default:
+        return in->d.mnemonic == ZYDIS_MNEMONIC_HLT || in->d.mnemonic == ZYDIS_MNEMONIC_UD2;
+    }
+}
+
+enum decode_result { DECODE_OK, DECODE_BAD, DECODE_MORE };
+
+static enum decode_result insn_decode(struct gen *g, struct insn *in, const uint8_t *bytes,
+                                      unsigned room)
+{
+    const ZydisDecoder *decoder = &decoders[g->long_mode ? 2 : g->mode & MODE_D32 ? 1 : 0];
+    ZyanStatus s = ZydisDecoderDecodeFull(decoder, bytes, room < 15 ? room : 15, &in->d, in->op);
+    in->bytes = bytes;
+    if (s == ZYDIS_STATUS_NO_MORE_DATA) {
+        return room >= 15 ? DECODE_BAD : DECODE_MORE;
+    }
+    return ZYAN_SUCCESS(s) ? DECODE_OK : DECODE_BAD;
+}
+
+/* An instruction that cannot be decoded becomes #UD (or #GP when it is too long). */
+static void insn_make_bad(struct insn *in)
+{
+    memset(&in->d, 0, sizeof in->d);
+    in->d.mnemonic = ZYDIS_MNEMONIC_INVALID;
+    in->d.length = 1;
+}
+
+/* Decodes up to the block's end. `room`: bytes up to the page end (or beyond it, for a first
+ * instruction that straddles). False: the first instruction needs more bytes. */
+static bool block_decode(struct gen *g, const uint8_t *bytes, unsigned room, unsigned page_room,
+                         uint64_t rip)
+{
+    unsigned offset = 0;
+    unsigned max =
+        (g->mode & (MODE_STEP | MODE_TF | MODE_DEBUG)) || translate_options.one_instruction
+            ? 1
+            : BLOCK_MAX_INSTRUCTIONS;
+    for (g->n = 0; g->n < max && offset < page_room;) {
+        struct insn *in = &g->insns[g->n];
+        enum decode_result r = insn_decode(g, in, bytes + offset, room - offset);
+        if (r == DECODE_MORE) {
+            return g->n > 0;
+        }
+        in->offset = offset;
+        in->rip = rip + offset;
+        if (r == DECODE_BAD) {
+            insn_make_bad(in);
+            g->n++;
+            break;
+        }
+        if (g->n && offset + in->d.length > page_room) {
+            break; /* straddles: a block of its own */
+        }
+        insn_flags(in);
+        offset += in->d.length;
+        g->n++;
+        if (insn_ends_block(in)) {
+            break;
+        }
+    }
+    return g->n > 0;
+}
+
+static void block_liveness(struct gen *g)
+{
+    uint16_t live = FLAGS_ARITH;
+    for (unsigned i = g->n; i-- > 0;) {
+        struct insn *in = &g->insns[i];
+        if (in->d.mnemonic == ZYDIS_MNEMONIC_INVALID) {
+            live = FLAGS_ARITH;
+        } else {
+            live = (live & ~in->flags_killed) | in->flags_read;
+        }
+        in->live = live;
+    }
+}
+
+/* Which instruction sets exist at all for the guest; the rest is #UD, as its CPUID says. */
+static bool insn_known(const struct gen *g, const struct insn *in)
+{
+    switch (in->d.meta.isa_ext) {
+    case ZYDIS_ISA_EXT_BASE:
+    case ZYDIS_ISA_EXT_LONGMODE:
+    case ZYDIS_ISA_EXT_X87:
+    case ZYDIS_ISA_EXT_MMX:
+    case ZYDIS_ISA_EXT_SSE:
+    case ZYDIS_ISA_EXT_SSE2:
+    case ZYDIS_ISA_EXT_SSE3:
+    case ZYDIS_ISA_EXT_SSSE3:
+    case ZYDIS_ISA_EXT_SSE4:
+    case ZYDIS_ISA_EXT_AES:
+    case ZYDIS_ISA_EXT_PCLMULQDQ:
+    case ZYDIS_ISA_EXT_SHA:
+    case ZYDIS_ISA_EXT_BMI1:
+    case ZYDIS_ISA_EXT_BMI2:
+    case ZYDIS_ISA_EXT_LZCNT:
+    case ZYDIS_ISA_EXT_MOVBE:
+    case ZYDIS_ISA_EXT_ADOX_ADCX:
+    case ZYDIS_ISA_EXT_RDRAND:
+    case ZYDIS_ISA_EXT_RDSEED:
+    case ZYDIS_ISA_EXT_RDTSCP:
+    case ZYDIS_ISA_EXT_RDWRFSGS:
+    case ZYDIS_ISA_EXT_RDPID:
+    case ZYDIS_ISA_EXT_PAUSE:
+    case ZYDIS_ISA_EXT_CLFSH:
+    case ZYDIS_ISA_EXT_CLFLUSHOPT:
+    case ZYDIS_ISA_EXT_CLWB:
+    case ZYDIS_ISA_EXT_PREFETCHWT1:
+    case ZYDIS_ISA_EXT_AMD3DNOW_PREFETCH:
+    case ZYDIS_ISA_EXT_INVPCID:
+    case ZYDIS_ISA_EXT_SMAP:
+    case ZYDIS_ISA_EXT_XSAVE:
+    case ZYDIS_ISA_EXT_XSAVEOPT:
+    case ZYDIS_ISA_EXT_MONITOR:
+        return in->d.encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY ||
+               in->d.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX;
+    case ZYDIS_ISA_EXT_AVX:
+    case ZYDIS_ISA_EXT_AVX2:
+    case ZYDIS_ISA_EXT_AVX2GATHER:
+    case ZYDIS_ISA_EXT_AVXAES:
+    case ZYDIS_ISA_EXT_FMA:
+    case ZYDIS_ISA_EXT_F16C:
+        return in->d.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX && (g->mode & MODE_AVX);
+    default:
+        return false;
+    }
+}
+
+static bool insn_is_fpu(const struct insn *in)
+{
+    return in->d.meta.isa_ext == ZYDIS_ISA_EXT_X87;
+}
+
+static bool insn_uses_vectors(const struct insn *in)
+{
+    switch (in->d.meta.isa_ext) {
+    case ZYDIS_ISA_EXT_SSE:
+    case ZYDIS_ISA_EXT_SSE2:
+    case ZYDIS_ISA_EXT_SSE3:
+    case ZYDIS_ISA_EXT_SSSE3:
+    case ZYDIS_ISA_EXT_SSE4:
+    case ZYDIS_ISA_EXT_AES:
+    case ZYDIS_ISA_EXT_PCLMULQDQ:
+    case ZYDIS_ISA_EXT_SHA:
+    case ZYDIS_ISA_EXT_AVX:
+    case ZYDIS_ISA_EXT_AVX2:
+    case ZYDIS_ISA_EXT_AVX2GATHER:
+    case ZYDIS_ISA_EXT_AVXAES:
+    case ZYDIS_ISA_EXT_FMA:
+    case ZYDIS_ISA_EXT_F16C:
+        break;
+    case ZYDIS_ISA_EXT_MMX:
+        return true;
+    default:
+        return false;
+    }
+    switch (in->d.mnemonic) { /* SSE names without vector state */
+    case ZYDIS_MNEMONIC_PREFETCHNTA:
+    case ZYDIS_MNEMONIC_PREFETCHT0:
+    case ZYDIS_MNEMONIC_PREFETCHT1:
+    case ZYDIS_MNEMONIC_PREFETCHT2:
+    case ZYDIS_MNEMONIC_SFENCE:
+    case ZYDIS_MNEMONIC_LFENCE:
+    case ZYDIS_MNEMONIC_MFENCE:
+    case ZYDIS_MNEMONIC_MOVNTI:
+    case ZYDIS_MNEMONIC_CRC32:
+    case ZYDIS_MNEMONIC_POPCNT:
+    case ZYDIS_MNEMONIC_PAUSE:
+        return false;
+    default:
+        return true;
+    }
+}
+
+/* CR0.TS, EM and CR4.OSFXSR as SDM vol. 3, tables 2-2 and 13-1. True: a fault was generated. */
+static bool gen_fpu_gate(struct gen *g)
+{
+    bool fpu = insn_is_fpu(g->in), vector = insn_uses_vectors(g->in);
+    bool mmx = g->in->d.meta.isa_ext == ZYDIS_ISA_EXT_MMX;
+    bool wait = g->in->d.mnemonic == ZYDIS_MNEMONIC_FWAIT;
+    if (wait ? (g->mode & MODE_TS) && (g->mode & MODE_MP)
+             : (fpu && (g->mode & (MODE_TS | MODE_EM)))) {
+        gen_call_imm(g, HELPER(helper_raise_nm), 0, 0);
+        return g->ended = true;
+    }
+    if (!vector || fpu) {
+        return false;
+    }
+    if (g->in->d.encoding != ZYDIS_INSTRUCTION_ENCODING_VEX &&
+        ((g->mode & MODE_EM) || (!mmx && !(g->mode & MODE_OSFXSR)))) {
+        gen_ud(g);
+        return true;
+    }
+    if (g->mode & MODE_TS) {
+        gen_call_imm(g, HELPER(helper_raise_nm), 0, 0);
+        return g->ended = true;
+    }
+    return false;
+}
+
+/* LOCK is only allowed where Zydis says so; it refuses the others itself. VEX needs protected mode.
+ */
+static void gen_one(struct gen *g)
+{
+    struct insn *in = g->in;
+    if (in->d.mnemonic == ZYDIS_MNEMONIC_INVALID || !insn_known(g, in) ||
+        (in->d.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX &&
+         (!(g->mode & MODE_PE) || (g->mode & MODE_VM)))) {
+        gen_ud(g);
+        return;
+    }
+    if (gen_fpu_gate(g) || gen_branch(g) || gen_system(g)) {
+        return;
+    }
+    gen_copy(g);
+}
+
+static struct block *block_commit(struct gen *g, unsigned guest_size, uint64_t linear)
+{
+    struct code_cache *c = g->c;
+    struct block *b = g->b;
+    b->code_end = g->e.p - c->rw;
+    b->guest_size = guest_size;
+    b->sites_count = g->sites_count;
+    b->sites = cache_arena(c, g->sites_count * sizeof *b->sites);
+    memcpy(b->sites, g->sites, g->sites_count * sizeof *b->sites);
+    b->valid = true;
+    c->blocks_count++;
+    c->used = (b->code_end + 15) & ~15u;
+    g->v->blocks++;
+    return b;
+}
+
+static struct gen *gen_get_scratch(struct code_cache *c)
+{
+    if (!c->scratch) {
+        c->scratch = g_malloc0(sizeof(struct gen));
+    }
+    return c->scratch;
+}
+
+/* `bytes` holds `room` bytes from the block's start, `page_room` of them in its first page. NULL:
+ * the first instruction goes on in the next page and more bytes are needed. */
+struct block *block_translate_bytes(struct vcpu *v, uint64_t linear, uint32_t mode_number,
+                                    const uint8_t *bytes, unsigned room, unsigned page_room)
+{
+    struct code_cache *c = v->cache;
+    struct gen *g = gen_get_scratch(c);
+    decoders_init();
+    memset(g, 0, offsetof(struct gen, slow));
+    g->slows = g->stubs = g->sites_count = 0;
+    g->v = v;
+    g->c = c;
+    g->mode = c->modes[mode_number].flags;
+    g->cs_base = c->modes[mode_number].cs_base;
+    g->long_mode = g->mode & MODE_LONG;
+    g->mmu = g->mode >> MODE_MMU_SHIFT & 3;
+    g->slot = jump_slot_for(v, mode_number);
+    uint64_t rip = g->long_mode ? linear : (uint32_t)(linear - g->cs_base);
+    if (!block_decode(g, bytes, room, page_room, rip)) {
+        return NULL;
+    }
+    block_liveness(g);
+    struct block *b = g->b = &c->blocks[c->blocks_count];
+    memset(b, 0, sizeof *b);
+    b->linear = linear;
+    b->mode = mode_number;
+    b->code = c->used;
+    g->e = (struct emitter){c->rw + c->used, c->rw + c->size};
+    unsigned size = 0;
+    uint8_t *limit = g->e.p + BLOCK_ROOM / 2;
+    for (g->i = 0; g->i < g->n && !g->ended; g->i++) {
+        g->in = &g->insns[g->i];
+        g->next_rip = g->in->rip + g->in->d.length;
+        if (!g->long_mode) {
+            g->next_rip = (uint32_t)g->next_rip;
+        }
+        if (g->e.p > limit || g->slows > MAX_SLOWS - 8 || g->sites_count > MAX_SITES / 4) {
+            g->next_rip = g->in->rip;
+            break;
+        }
+        gen_site(g);
+        gen_one(g);
+        size = g->in->offset + g->in->d.length;
+    }
+    if (!g->ended) {
+        gen_exit(g, g->next_rip);
+    }
+    gen_slow_paths(g);
+    gen_stubs(g);
+    return block_commit(g, size, linear);
+}

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The generator: turns decoded guest instructions into host code. gen.c drives, gen_copy.c
+ * re-encodes the instructions that the host executes itself, gen_memory.c makes the access checks,
+ * gen_branch.c control flow and the stack, gen_system.c everything that a helper does.
+ */
+#pragma once
+
+#include <Zydis/Zydis.h>
+
+#include "cache.h"
+
+#define FIELD(f) ((uint32_t)offsetof(struct vcpu, f))
+#define GPR(n)   (FIELD(gpr) + 8 * (n))
+#define NO_REG   0xff
+
+struct insn {
+    ZydisDecodedInstruction d;
+    ZydisDecodedOperand op[ZYDIS_MAX_OPERAND_COUNT];
+    const uint8_t *bytes;
+    uint64_t rip; /* architectural (without CS base) */
+    uint16_t offset;
+    uint16_t flags_read, flags_killed;
+    uint16_t live; /* arithmetic flags that are needed before this instruction */
+};
+
+/* An access check's slow path, emitted after the block's straight code. */
+struct slow {
+    uint8_t *jump; /* rel32 that leads here */
+    uint8_t *op, *op_end;
+    uint32_t info;
+    unsigned insn;
+    bool popf; /* flags are on the host stack when we come here; pushed again before going back */
+    bool segment; /* limit check rather than TLB */
+};
+
+struct stub {
+    uint8_t *jump;
+    struct link *link;
+    uint64_t target;
+    unsigned kind; /* 0 link, 1 stop at target */
+    unsigned insn;
+};
+
+#define MAX_SLOWS 256
+#define MAX_STUBS 16
+#define MAX_SITES 1024
+
+struct gen {
+    struct vcpu *v;
+    struct code_cache *c;
+    struct emitter e;
+    struct block *b;
+    uint32_t mode, cs_base;
+    unsigned slot;
+    enum mmu_index mmu;
+    bool long_mode, ended;
+    unsigned n, i;
+    uint64_t next_rip; /* of the current instruction */
+    struct insn *in;   /* the current one */
+    struct slow slow[MAX_SLOWS];
+    unsigned slows;
+    struct stub stub[MAX_STUBS];
+    unsigned stubs;
+    struct site sites[MAX_SITES];
+    unsigned sites_count;
+    uint8_t *op_start;
+    unsigned open_slow; /* first of the slow paths whose op is being emitted */
+    struct insn insns[BLOCK_MAX_INSTRUCTIONS];
+};
+
+/* Helper functions take (vcpu, r14, r15). */
+typedef void (*helper_fn)(void);
+#define HELPER(f) ((helper_fn)(void (*)(void))(f))
+
+/* gen.c */
+void gen_site(struct gen *g);
+void gen_call(struct gen *g, helper_fn fn);
+void gen_call_imm(struct gen *g, helper_fn fn, uint64_t a, uint64_t b);
+void gen_ud(struct gen *g);
+bool gen_fast_flagless(void);
+
+/* gen_memory.c */
+unsigned gpr_number(ZydisRegister reg, bool *high);
+unsigned host_reg(unsigned guest); /* NO_REG when it lives in memory */
+unsigned gen_get(struct gen *g, unsigned guest, unsigned scratch);
+void gen_put(struct gen *g, unsigned guest, unsigned host, unsigned size);
+void gen_ea(struct gen *g, const ZydisDecodedOperand *op);
+void gen_linear(struct gen *g, const ZydisDecodedOperand *op, unsigned size, unsigned rw);
+void gen_segment(struct gen *g, unsigned seg, unsigned size, unsigned rw);
+/* R14 holds a linear address: check the access; then the memory is at [r14+r15]. Between op_begin
+ * (implied) and gen_op_end lies the code that accesses it; it may use rcx and must be
+ * position-independent. */
+void gen_access(struct gen *g, unsigned size, unsigned rw, bool stack);
+void gen_op_end(struct gen *g);
+void gen_mem_load(struct gen *g, unsigned reg, unsigned size); /* zero-extending, from [r14+r15] */
+void gen_mem_store(struct gen *g, unsigned reg, unsigned size);
+void gen_slow_paths(struct gen *g);
+const ZydisDecodedOperand *insn_memory(const struct insn *in);
+/* The value of an r/m or register operand (zero-extended) in `reg` (RCX, R14 or R15). */
+void gen_operand_load(struct gen *g, const ZydisDecodedOperand *op, unsigned reg);
+
+/* gen_copy.c */
+void gen_copy(struct gen *g);
+void gen_lea(struct gen *g);
+void gen_bit_memory(struct gen *g);
+void gen_moffs(struct gen *g);
+void gen_xlat(struct gen *g);
+void gen_maskmov(struct gen *g);
+
+/* gen_branch.c */
+bool gen_branch(struct gen *g);                    /* false: not a branch or stack instruction */
+void gen_exit(struct gen *g, uint64_t rip);        /* block's end: go on at a known rip */
+void gen_exit_lookup(struct gen *g, uint64_t rip); /* the same with a full state lookup */
+void gen_indirect(struct gen *g);                  /* go on at the rip in R14 */
+void gen_stubs(struct gen *g);
+
+/* gen_system.c */
+bool gen_system(struct gen *g); /* false: not one of its instructions */

@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The few pieces of code that every block shares: calling C, leaving, resuming. Generated at the
+ * start of each CPU's code cache so that blocks reach them by rel32. See cpu.h for the register
+ * conventions.
+ */
+#include "cache.h"
+
+#define FIELD(f) ((uint32_t)offsetof(struct vcpu, f))
+#define GPR(n)   (FIELD(gpr) + 8 * (n))
+
+void smc_check(struct vcpu *v); /* block.c */
+
+static const struct {
+    uint8_t guest, host;
+} held[] = {{0, RAX}, {1, R13}, {2, RDX}, {3, RBX}, {4, R12},  {5, RBP},
+            {6, RSI}, {7, RDI}, {8, R8},  {9, R9},  {10, R10}, {11, R11}};
+
+static void emit_save_all(struct emitter *e)
+{
+    for (unsigned i = 0; i < sizeof held / sizeof *held; i++) {
+        emit_store(e, held[i].host, GPR(held[i].guest));
+    }
+    emit8(e, 0x9f); /* lahf */
+    emit8(e, 0x0f); /* seto al */
+    emit8(e, 0x90);
+    emit8(e, 0xc0);
+    emit8(e, 0x66); /* mov gs:[flags_ax], ax */
+    emit_store32(e, RAX, FIELD(flags_ax));
+}
+
+/* Leaves RCX, R14, R15 alone. */
+static void emit_load_all(struct emitter *e)
+{
+    emit_gs(e, 0x0fb7, false, RAX, FIELD(flags_ax)); /* movzx eax, word */
+    emit8(e, 0x04);                                  /* add al, 127: OF when AL was 1 */
+    emit8(e, 0x7f);
+    emit8(e, 0x9e); /* sahf */
+    for (unsigned i = 0; i < sizeof held / sizeof *held; i++) {
+        emit_load(e, held[i].host, GPR(held[i].guest));
+    }
+}
+
+static void emit_call_c(struct emitter *e, void *fn)
+{
+    emit_mov_imm(e, RAX, (uint64_t)fn);
+    emit8(e, 0xff); /* call rax */
+    emit8(e, 0xd0);
+}
+
+static uint8_t *thunk_start(struct vcpu *v, struct emitter *e)
+{
+    while ((uintptr_t)e->p & 15) {
+        emit8(e, 0xcc);
+    }
+    return v->cache->rx + (e->p - v->cache->rw);
+}
+
+/* Helper call: RCX function, R14 and R15 arguments. Result in R15. */
+static void generate_call(struct vcpu *v, struct emitter *e)
+{
+    v->cache->thunk_call = thunk_start(v, e);
+    emit_save_all(e);
+    emit8(e, 0x48); /* mov rax, [rsp] */
+    emit8(e, 0x8b);
+    emit8(e, 0x04);
+    emit8(e, 0x24);
+    emit_store(e, RAX, FIELD(ret_pc));
+    emit_mov(e, RSI, R14);
+    emit_mov(e, RDX, R15);
+    emit_load(e, RDI, FIELD(self));
+    emit_alu_imm(e, 5, true, RSP, 8);
+    emit8(e, 0xff); /* call rcx */
+    emit8(e, 0xd1);
+    emit_mov(e, R15, RAX);
+    emit_load32(e, RCX, FIELD(smc_exit));
+    uint8_t *stale = emit_jrcxz(e);
+    emit_store(e, R15, FIELD(tmp[5]));
+    emit_load(e, RDI, FIELD(self));
+    emit_call_c(e, smc_check);
+    emit_load(e, R15, FIELD(tmp[5]));
+    emit_patch8(stale, e->p);
+    emit_alu_imm(e, 0, true, RSP, 8);
+    emit_load_all(e);
+    emit8(e, 0xc3);
+}
+
+/* Slow memory access: R14 linear address, R15 info. Returns R15 = addend. */
+static void generate_mem(struct vcpu *v, struct emitter *e)
+{
+    v->cache->thunk_mem = thunk_start(v, e);
+    emit_mov_imm(e, RCX, (uint64_t)helper_mem_slow);
+    emit_jmp_to(e, v->cache->rw + (v->cache->thunk_call - v->cache->rx));
+    v->cache->thunk_seg = thunk_start(v, e);
+    emit_mov_imm(e, RCX, (uint64_t)helper_segment_slow);
+    emit_jmp_to(e, v->cache->rw + (v->cache->thunk_call - v->cache->rx));
+}
+
+static void generate_finish(struct vcpu *v, struct emitter *e)
+{
+    v->cache->thunk_finish = thunk_start(v, e);
+    emit_load32(e, RCX, FIELD(finish));
+    uint8_t *nothing = emit_jrcxz(e);
+    emit_mov_imm(e, RCX, (uint64_t)helper_mem_finish);
+    emit_jmp_to(e, v->cache->rw + (v->cache->thunk_call - v->cache->rx));
+    emit_patch8(nothing, e->p);
+    emit8(e, 0xc3);
+}
+
+/* A jump whose stack is the frame that cpu_enter made: save, call C, which does not return. */
+static void generate_noreturn(struct vcpu *v, struct emitter *e, uint8_t **thunk, void *fn)
+{
+    *thunk = thunk_start(v, e);
+    emit_save_all(e);
+    emit_load(e, RDI, FIELD(self));
+    emit_mov(e, RSI, R14);
+    emit_mov(e, RDX, R15);
+    emit_load(e, RSP, FIELD(host_rsp));
+    emit_call_c(e, fn);
+    emit8(e, 0xcc);
+}
+
+static _Noreturn void link_missed(struct vcpu *v, uint64_t linear, struct link *link);
+static _Noreturn void indirect_missed(struct vcpu *v, uint64_t linear);
+static _Noreturn void stopped(struct vcpu *v, uint64_t linear);
+static _Noreturn void host_fault(struct vcpu *v, uint64_t vector);
+
+/* RDI: vcpu. Finds the code for v->rip and goes there. */
+static void generate_resume(struct vcpu *v, struct emitter *e)
+{
+    v->cache->thunk_resume = thunk_start(v, e);
+    emit_load(e, RSP, FIELD(host_rsp));
+    emit_load(e, RDI, FIELD(self));
+    emit_call_c(e, block_resolve);
+    emit_mov(e, R14, RAX);
+    emit_load_all(e);
+    emit8(e, 0x41); /* jmp r14 */
+    emit8(e, 0xff);
+    emit8(e, 0xe6);
+}
+
+static const uint8_t callee_saved[] = {RBX, RBP, R12, R13, R14, R15};
+
+static void generate_enter(struct vcpu *v, struct emitter *e)
+{
+    v->cache->thunk_enter = thunk_start(v, e);
+    for (unsigned i = 0; i < 6; i++) {
+        emit_rex(e, false, 0, 0, callee_saved[i], false);
+        emit8(e, 0x50 | (callee_saved[i] & 7));
+    }
+    emit_alu_imm(e, 5, true, RSP, 8); /* 16-aligned for calls */
+    emit_store(e, RSP, FIELD(host_rsp));
+    emit_jmp_to(e, v->cache->rw + (v->cache->thunk_resume - v->cache->rx));
+    v->cache->thunk_leave = thunk_start(v, e);
+    emit_load(e, RSP, FIELD(host_rsp));
+    emit_alu_imm(e, 0, true, RSP, 8);
+    for (unsigned i = 6; i-- > 0;) {
+        emit_rex(e, false, 0, 0, callee_saved[i], false);
+        emit8(e, 0x58 | (callee_saved[i] & 7));
+    }
+    emit8(e, 0xc3);
+}
+
+void thunks_generate(struct vcpu *v)
+{
+    struct code_cache *c = v->cache;
+    struct emitter e = {c->rw, c->rw + c->size};
+    generate_call(v, &e);
+    generate_mem(v, &e);
+    generate_finish(v, &e);
+    generate_noreturn(v, &e, &c->thunk_link, link_missed);
+    generate_noreturn(v, &e, &c->thunk_indirect, indirect_missed);
+    generate_noreturn(v, &e, &c->thunk_stop, stopped);
+    generate_noreturn(v, &e, &c->thunk_fault, host_fault);
+    generate_resume(v, &e);
+    generate_enter(v, &e);
+    c->start = (e.p - c->rw + 63) & ~63ul;
+    c->used = c->start;
+}
+
+/* R14 holds the instruction pointer (architectural: without the CS base), as in the next two. */
+static void link_missed(struct vcpu *v, uint64_t rip, struct link *link)
+{
+    v->rip = rip;
+    v->ret_pc = 0;
+    struct code_cache *c = v->cache;
+    uint64_t flushes = c->flushes;
+    uint8_t *code = block_resolve(v);
+    if (c->flushes != flushes) {
+        cpu_resume(v); /* the link is gone */
+    }
+    uint32_t offset = code - c->rx;
+    struct block *to = block_find_host(c, offset);
+    if (link->from->valid && to && to->code == offset && to->valid && to->page[1] == ~0ull &&
+        to->linear == link->target && to->page[0] == link->from->page[0] &&
+        to->mode == link->from->mode && !link->to) {
+        link->to = to;
+        link->next_in = to->links_in;
+        to->links_in = link;
+        emit_patch32(c->rw + link->patch, c->rw + offset);
+    }
+    cpu_resume(v);
+}
+
+static void indirect_missed(struct vcpu *v, uint64_t rip)
+{
+    v->rip = rip;
+    v->ret_pc = 0;
+    cpu_resume(v);
+}
+
+static void stopped(struct vcpu *v, uint64_t rip)
+{
+    v->rip = rip;
+    v->ret_pc = 0;
+    cpu_leave(v);
+}
+
+/* The signal handler has stored registers and ret_pc already. */
+static void host_fault(struct vcpu *v, uint64_t vector)
+{
+    raise_host_fault(v, v->tmp[3]);
+}
+
+void cpu_resume(struct vcpu *v)
+{
+    void (*resume)(void) = (void (*)(void))v->cache->thunk_resume;
+    resume();
+    __builtin_unreachable();
+}
+
+void cpu_leave(struct vcpu *v)
+{
+    void (*leave)(void) = (void (*)(void))v->cache->thunk_leave;
+    leave();
+    __builtin_unreachable();
+}
+
+void cpu_enter(struct vcpu *v)
+{
+    void (*enter)(void) = (void (*)(void))v->cache->thunk_enter;
+    enter();
+}

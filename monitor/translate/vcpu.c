@@ -1,0 +1,752 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The translate engine: one thread per CPU, its run loop, requests from other threads, and the ops
+ * table.
+ *
+ * Another thread that wants something sets a bit in vcpu.requests and then clears vcpu.run, which
+ * stops the CPU at its next safepoint. A CPU that is in device code (outside) uses neither its TLB
+ * nor its code cache, so invalidations need not wait for it: it looks at its requests before it
+ * goes on.
+ */
+#include "vcpu.h"
+
+#include <asm/prctl.h>
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#include "../device.h"
+#include "../state.h"
+#include "cache.h"
+#include "helpers.h"
+
+struct translate_options translate_options = {.tlb_entries = TLB_SIZE, .cache_size = 32u << 20};
+
+/* --- flags and modes --- */
+
+uint64_t cpu_flags(const struct vcpu *v)
+{
+    return (v->flags_ax >> 8 & 0xd5) | 2 | (v->flags_ax & 1) << 11 | (uint64_t)v->flag_df << 10 |
+           (uint64_t)v->flag_if << 9 | v->flags_sys;
+}
+
+void cpu_set_flags(struct vcpu *v, uint64_t flags)
+{
+    v->flags_ax = (flags & 0xd5) << 8 | (flags >> 11 & 1);
+    v->flag_df = flags >> 10 & 1;
+    v->flag_if = flags >> 9 & 1;
+    v->flags_sys = flags & (FLAG_TF | FLAG_IOPL | FLAG_NT | FLAG_RF | FLAG_VM | FLAG_AC | FLAG_VIF |
+                            FLAG_VIP | FLAG_ID);
+}
+
+static uint32_t mode_fpu(const struct vcpu *v)
+{
+    bool avx = (v->cr4 & CR4_OSXSAVE) && (v->xcr0 & 6) == 6;
+    return (v->cr0 & CR0_TS ? MODE_TS : 0) | (v->cr0 & CR0_EM ? MODE_EM : 0) |
+           (v->cr0 & CR0_MP ? MODE_MP : 0) | (v->cr4 & CR4_OSFXSR ? MODE_OSFXSR : 0) |
+           (avx ? MODE_AVX : 0);
+}
+
+static uint32_t mode_segments(const struct vcpu *v)
+{
+    uint32_t mode = (v->seg[CPU_CS].attr & SEG_DB ? MODE_D32 : 0) |
+                    (v->seg[CPU_SS].attr & SEG_DB ? MODE_SS32 : 0);
+    for (unsigned i = 0; i < 4; i++) {
+        const struct segment *s = &v->seg[i];
+        if (s->base == 0 && s->limit_read == INT64_MAX &&
+            (i == CPU_CS || s->limit_write == INT64_MAX)) {
+            mode |= MODE_FLAT << i;
+        }
+    }
+    return mode;
+}
+
+uint32_t cpu_mode(const struct vcpu *v)
+{
+    uint32_t mode = v->cpl | mode_fpu(v) | (uint32_t)cpu_mmu_index(v) << MODE_MMU_SHIFT;
+    mode |= v->cr0 & CR0_PE ? MODE_PE : 0;
+    if (cpu_long_active(v) && (v->seg[CPU_CS].attr & SEG_L)) {
+        mode |= MODE_LONG;
+    } else {
+        mode |= mode_segments(v) | (v->flags_sys & FLAG_VM ? MODE_VM : 0);
+    }
+    unsigned iopl = v->flags_sys >> 12 & 3;
+    mode |=
+        !(v->cr0 & CR0_PE) || (v->flags_sys & FLAG_VM ? iopl == 3 : v->cpl <= iopl) ? MODE_IOPL : 0;
+    mode |= v->flags_sys & FLAG_TF ? MODE_TF : 0;
+    mode |= v->dr7 & 0xff ? MODE_DEBUG : 0;
+    mode |= v->cpl == 3 && (v->cr0 & CR0_AM) && (v->flags_sys & FLAG_AC) ? MODE_AC : 0;
+    return mode;
+}
+
+/* --- requests --- */
+
+void cpu_request(struct vcpu *v, unsigned request)
+{
+    atomic_fetch_or(&v->requests, request);
+    __atomic_store_n(&v->run, 0, __ATOMIC_SEQ_CST);
+    pthread_mutex_lock(&v->thread->lock);
+    pthread_cond_broadcast(&v->thread->wake);
+    pthread_mutex_unlock(&v->thread->lock);
+}
+
+static void service_code(struct vcpu *v)
+{
+    struct translate *t = v->engine;
+    g_mutex_lock(&t->code_lock);
+    GArray *q = t->code_queue[v->index];
+    t->code_queue[v->index] = g_array_new(FALSE, FALSE, sizeof(struct code_range));
+    g_mutex_unlock(&t->code_lock);
+    for (guint i = 0; i < q->len; i++) {
+        struct code_range *r = &g_array_index(q, struct code_range, i);
+        if (r->len == 0) { /* engine_protect_page of another CPU */
+            tlb_drop_writes(v, r->offset, GUEST_PAGE_SIZE, false);
+        } else {
+            block_invalidate(v, r->offset, r->len);
+        }
+    }
+    g_array_free(q, TRUE);
+}
+
+/* On the CPU's own thread, guest vector state put away or of no interest. */
+void cpu_service(struct vcpu *v)
+{
+    unsigned r = atomic_fetch_and(&v->requests, ~(unsigned)(REQ_FLUSH | REQ_CODE | REQ_DIRTY));
+    if (r & REQ_FLUSH) {
+        page_cache_flush(v);
+        tlb_flush_all(v);
+    }
+    if (r & REQ_CODE) {
+        service_code(v);
+    }
+    if (r & REQ_DIRTY) {
+        tlb_drop_writes(v, v->engine->dirty_offset, v->engine->dirty_len, true);
+    }
+}
+
+static void code_post(struct translate *t, unsigned cpu, uint64_t offset, uint64_t len)
+{
+    struct code_range r = {offset, len};
+    g_mutex_lock(&t->code_lock);
+    g_array_append_val(t->code_queue[cpu], r);
+    g_mutex_unlock(&t->code_lock);
+    cpu_request(t->cpu[cpu], REQ_CODE);
+}
+
+void engine_code_written(struct translate *t, struct vcpu *self, uint64_t offset, uint64_t len)
+{
+    for (unsigned i = 0; i < t->cpus; i++) {
+        if (t->cpu[i] != self) {
+            code_post(t, i, offset, len);
+        }
+    }
+}
+
+/* The caller is outside, so two CPUs that wait for each other here both count as stopped. */
+void engine_protect_page(struct vcpu *v, uint64_t offset)
+{
+    struct translate *t = v->engine;
+    uint8_t *flag = &t->code_map[offset >> GUEST_PAGE_SHIFT];
+    if (__atomic_load_n(flag, __ATOMIC_SEQ_CST)) {
+        return;
+    }
+    __atomic_store_n(flag, 1, __ATOMIC_SEQ_CST);
+    tlb_drop_writes(v, offset & ~0xfffull, GUEST_PAGE_SIZE, false);
+    for (unsigned i = 0; i < t->cpus; i++) {
+        if (t->cpu[i] != v) {
+            code_post(t, i, offset & ~0xfffull, 0);
+        }
+    }
+    for (unsigned i = 0; i < t->cpus; i++) {
+        struct vcpu *o = t->cpu[i];
+        while (o != v && !atomic_load(&o->outside) && (atomic_load(&o->requests) & REQ_CODE)) {
+            __builtin_ia32_pause();
+        }
+    }
+}
+
+/* --- signals --- */
+
+struct vcpu *vcpu_current(void)
+{
+    unsigned long base = 0;
+    syscall(SYS_arch_prctl, ARCH_GET_GS, &base);
+    return (struct vcpu *)base;
+}
+
+static struct sigaction old_actions[NSIG];
+
+static void signal_pass_on(int sig, siginfo_t *info, void *context)
+{
+    struct sigaction *old = &old_actions[sig];
+    if (old->sa_flags & SA_SIGINFO) {
+        old->sa_sigaction(sig, info, context);
+    } else if (old->sa_handler != SIG_DFL && old->sa_handler != SIG_IGN) {
+        old->sa_handler(sig);
+    } else {
+        signal(sig, SIG_DFL); /* happens again on return, now fatally */
+    }
+}
+
+/* A fault of a copied instruction is the guest's own fault. */
+static void fault_handler(int sig, siginfo_t *info, void *context)
+{
+    ucontext_t *uc = context;
+    struct vcpu *v = vcpu_current();
+    uint64_t pc = uc->uc_mcontext.gregs[REG_RIP];
+    if (!v || pc < (uint64_t)v->cache->rx + v->cache->start ||
+        pc >= (uint64_t)v->cache->rx + v->cache->used) {
+        signal_pass_on(sig, info, context);
+        return;
+    }
+    unsigned trap = uc->uc_mcontext.gregs[REG_TRAPNO];
+    if (trap == EXC_PF) { /* the host could not give a page of guest memory */
+        signal_pass_on(sig, info, context);
+        return;
+    }
+    v->ret_pc = pc + 1;
+    v->tmp[3] = trap;
+    uc->uc_mcontext.gregs[REG_RIP] = (greg_t)v->cache->thunk_fault;
+}
+
+void vcpu_signals_init(void)
+{
+    static gsize once;
+    if (!g_once_init_enter(&once)) {
+        return;
+    }
+    struct sigaction sa = {.sa_sigaction = fault_handler, .sa_flags = SA_SIGINFO | SA_NODEFER};
+    static const int signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP};
+    for (unsigned i = 0; i < G_N_ELEMENTS(signals); i++) {
+        sigaction(signals[i], &sa, &old_actions[signals[i]]);
+    }
+    g_once_init_leave(&once, 1);
+}
+
+/* --- state --- */
+
+static void derive_masks(struct vcpu *v)
+{
+    v->index_mask = (uint64_t)v->tlb_mask << GUEST_PAGE_SHIFT;
+    v->page_mask = ~0xfffull;
+    v->jump_mask = ((1ull << (JUMP_BITS - 1)) - 1) | 1ull << 47;
+    v->bit_mask[0] = 15;
+    v->bit_mask[1] = 31;
+    v->bit_mask[2] = 63;
+}
+
+/* After state came in from outside. */
+void vcpu_reset_derived(struct vcpu *v)
+{
+    derive_masks(v);
+    for (unsigned i = 0; i < CPU_SEGMENTS; i++) {
+        segment_update(v, i);
+    }
+    page_cache_flush(v);
+    memset(v->tlb_used, 1, sizeof v->tlb_used);
+    v->gen_next = v->gen_next ? v->gen_next : 1;
+    tlb_flush_all(v);
+    cache_flush(v);
+    v->finish = v->smc_exit = 0;
+    v->single_pending = v->soft_step = false;
+    v->delivering = 0;
+    v->ret_pc = 0;
+}
+
+static void segment_from_state(struct segment *to, const struct cpu_segment *from)
+{
+    to->base = from->base;
+    to->limit = from->limit;
+    to->selector = from->selector;
+    to->attr = from->unusable ? 0 : from->attributes;
+}
+
+static void segment_to_state(struct cpu_segment *to, const struct segment *from)
+{
+    to->base = from->base;
+    to->limit = from->limit;
+    to->selector = from->selector;
+    to->attributes = from->attr;
+    to->unusable = !(from->attr & SEG_P);
+}
+
+#define COPY_FIELDS(to, from)                                                                      \
+    do {                                                                                           \
+        memcpy((to)->gpr, (from)->gpr, sizeof(to)->gpr);                                           \
+        memcpy((to)->dr, (from)->dr, sizeof(to)->dr);                                              \
+        memcpy((to)->mtrr_fixed, (from)->mtrr_fixed, sizeof(to)->mtrr_fixed);                      \
+        memcpy((to)->mtrr_base, (from)->mtrr_base, sizeof(to)->mtrr_base);                         \
+        memcpy((to)->mtrr_mask, (from)->mtrr_mask, sizeof(to)->mtrr_mask);                         \
+        memcpy((to)->xsave, (from)->xsave, CPU_XSAVE_SIZE);                                        \
+        (to)->rip = (from)->rip;                                                                   \
+        (to)->gdtr_base = (from)->gdtr_base;                                                       \
+        (to)->idtr_base = (from)->idtr_base;                                                       \
+        (to)->gdtr_limit = (from)->gdtr_limit;                                                     \
+        (to)->idtr_limit = (from)->idtr_limit;                                                     \
+        (to)->cr0 = (from)->cr0;                                                                   \
+        (to)->cr2 = (from)->cr2;                                                                   \
+        (to)->cr3 = (from)->cr3;                                                                   \
+        (to)->cr4 = (from)->cr4;                                                                   \
+        (to)->xcr0 = (from)->xcr0;                                                                 \
+        (to)->dr6 = (from)->dr6;                                                                   \
+        (to)->dr7 = (from)->dr7;                                                                   \
+        (to)->efer = (from)->efer;                                                                 \
+        (to)->star = (from)->star;                                                                 \
+        (to)->lstar = (from)->lstar;                                                               \
+        (to)->cstar = (from)->cstar;                                                               \
+        (to)->fmask = (from)->fmask;                                                               \
+        (to)->kernel_gs_base = (from)->kernel_gs_base;                                             \
+        (to)->sysenter_cs = (from)->sysenter_cs;                                                   \
+        (to)->sysenter_esp = (from)->sysenter_esp;                                                 \
+        (to)->sysenter_eip = (from)->sysenter_eip;                                                 \
+        (to)->pat = (from)->pat;                                                                   \
+        (to)->misc_enable = (from)->misc_enable;                                                   \
+        (to)->tsc_adjust = (from)->tsc_adjust;                                                     \
+        (to)->tsc_aux = (from)->tsc_aux;                                                           \
+        (to)->spec_ctrl = (from)->spec_ctrl;                                                       \
+        (to)->mtrr_def_type = (from)->mtrr_def_type;                                               \
+        (to)->activity = (from)->activity;                                                         \
+        (to)->nmi_blocked = (from)->nmi_blocked;                                                   \
+        (to)->nmi_pending = (from)->nmi_pending;                                                   \
+    } while (0)
+
+static void translate_get_state(struct engine *engine, unsigned cpu, struct cpu_state *s)
+{
+    struct translate *t = (struct translate *)engine;
+    struct vcpu *v = t->cpu[cpu];
+    memset(s, 0, sizeof *s);
+    COPY_FIELDS(s, v);
+    s->rflags = cpu_flags(v);
+    for (unsigned i = 0; i < CPU_SEGMENTS; i++) {
+        segment_to_state(&s->seg[i], &v->seg[i]);
+    }
+    s->interrupt_shadow = v->shadow;
+    s->tsc = clock_tsc(t->clock) + v->tsc_adjust;
+    if (t->bus->tpr_read) {
+        s->cr8 = t->bus->tpr_read(t->bus->opaque, cpu);
+        t->bus->apic_msr_read(t->bus->opaque, cpu, 0x1b, &s->apic_base);
+        t->bus->apic_msr_read(t->bus->opaque, cpu, 0x6e0, &s->tsc_deadline);
+    }
+    if (v->single_pending) {
+        s->exception_pending = true;
+        s->exception_vector = EXC_DB;
+    }
+}
+
+/* MXCSR and the XSAVE header may not make XRSTOR fault on the host. */
+static void sanitize_xsave(uint8_t *area)
+{
+    uint32_t mxcsr;
+    uint64_t header[8] = {0};
+    memcpy(&mxcsr, area + 24, 4);
+    mxcsr &= 0xffff;
+    memcpy(area + 24, &mxcsr, 4);
+    memcpy(header, area + 512, 8);
+    header[0] &= cpuid_xcr0_mask();
+    memcpy(area + 512, header, 64);
+}
+
+static bool translate_set_state(struct engine *engine, unsigned cpu, const struct cpu_state *s,
+                                GError **error)
+{
+    struct translate *t = (struct translate *)engine;
+    struct vcpu *v = t->cpu[cpu];
+    if (s->cr4 & ~cpuid_cr4_mask()) {
+        g_set_error(
+            error, g_quark_from_static_string("ringside-engine"), 1,
+            "The machine was using processor features (CR4 %#llx) that this engine does not offer. "
+            "Resume it with the engine it was suspended under.",
+            (unsigned long long)s->cr4);
+        return false;
+    }
+    COPY_FIELDS(v, s);
+    sanitize_xsave(v->xsave);
+    cpu_set_flags(v, s->rflags);
+    for (unsigned i = 0; i < CPU_SEGMENTS; i++) {
+        segment_from_state(&v->seg[i], &s->seg[i]);
+    }
+    v->cpl = !(v->cr0 & CR0_PE) ? 0 : v->flags_sys & FLAG_VM ? 3 : SEG_DPL(v->seg[CPU_SS].attr);
+    v->shadow = s->interrupt_shadow;
+    vcpu_reset_derived(v);
+    v->single_pending = s->exception_pending && s->exception_vector == EXC_DB;
+    if ((v->cr0 & CR0_PG) && (v->cr4 & CR4_PAE) && !cpu_long_active(v)) {
+        pdptes_load(v, v->cr3);
+    }
+    return true;
+}
+
+/* --- the run loop --- */
+
+static void cpu_init_event(struct vcpu *v)
+{
+    struct cpu_state s;
+    struct translate *t = v->engine;
+    translate_get_state((struct engine *)t, v->index, &s);
+    cpu_state_reset(&s, v->index == 0, true);
+    translate_set_state((struct engine *)t, v->index, &s, NULL);
+}
+
+static void cpu_sipi_event(struct vcpu *v)
+{
+    if (v->activity != CPU_WAIT_SIPI) {
+        return;
+    }
+    segment_set_real(v, CPU_CS, (uint16_t)v->sipi_vector << 8);
+    v->rip = 0;
+    v->activity = CPU_RUNNING;
+}
+
+static bool interrupt_pending(struct vcpu *v)
+{
+    return v->engine->bus->interrupt_pending(v->engine->bus->opaque, v->index);
+}
+
+/* Takes what may be taken now; block_resolve delivers it. */
+static void take_events(struct vcpu *v)
+{
+    if (v->nmi_pending && !v->nmi_blocked && !v->shadow) {
+        v->nmi_pending = false;
+        v->nmi_blocked = true;
+        v->activity = CPU_RUNNING;
+        v->inject = EXC_NMI + 1;
+        return;
+    }
+    v->irq_waiting = 0;
+    if (!interrupt_pending(v)) {
+        return;
+    }
+    if (!v->flag_if || v->shadow) {
+        v->irq_waiting = 1;
+        return;
+    }
+    int vector = v->engine->bus->interrupt_ack(v->engine->bus->opaque, v->index);
+    if (vector >= 0) {
+        v->activity = CPU_RUNNING;
+        v->inject = vector + 1;
+    }
+}
+
+static bool can_run(struct vcpu *v)
+{
+    return v->activity == CPU_RUNNING;
+}
+
+static void handle_requests(struct vcpu *v)
+{
+    __atomic_store_n(&v->run, 1, __ATOMIC_SEQ_CST);
+    unsigned r =
+        atomic_fetch_and(&v->requests, ~(unsigned)(REQ_INTERRUPT | REQ_NMI | REQ_INIT | REQ_SIPI));
+    if (r & (REQ_FLUSH | REQ_CODE | REQ_DIRTY)) {
+        cpu_service(v);
+    }
+    if (r & REQ_INIT) {
+        cpu_init_event(v);
+    }
+    if (r & REQ_SIPI) {
+        cpu_sipi_event(v);
+    }
+    if (r & REQ_NMI) {
+        v->nmi_pending = true;
+    }
+}
+
+static bool parked(struct vcpu *v)
+{
+    return atomic_load(&v->requests) & (REQ_PAUSE | REQ_EXIT);
+}
+
+static void wait_for_work(struct vcpu *v)
+{
+    struct cpu_thread *th = v->thread;
+    pthread_mutex_lock(&th->lock);
+    while (!atomic_load(&v->requests)) {
+        pthread_cond_wait(&th->wake, &th->lock);
+    }
+    pthread_mutex_unlock(&th->lock);
+}
+
+static void park(struct vcpu *v)
+{
+    struct cpu_thread *th = v->thread;
+    pthread_mutex_lock(&th->lock);
+    th->parked = true;
+    pthread_cond_broadcast(&th->wake);
+    while ((atomic_load(&v->requests) & REQ_PAUSE) && !(atomic_load(&v->requests) & REQ_EXIT)) {
+        pthread_cond_wait(&th->wake, &th->lock);
+    }
+    th->parked = false;
+    pthread_mutex_unlock(&th->lock);
+    v->tsc_host = clock_tsc_is_host(v->engine->clock);
+    v->tsc_offset = v->tsc_host ? clock_tsc_offset(v->engine->clock) : 0;
+}
+
+static void enter_guest(struct vcpu *v)
+{
+    atomic_store(&v->outside, false);
+    if (atomic_load(&v->requests) & (REQ_FLUSH | REQ_CODE | REQ_DIRTY)) {
+        cpu_service(v);
+    }
+    v->exits++;
+    __asm__ volatile("fxsave64 %0" : "=m"(v->host_fpu));
+    fpu_load(v);
+    cpu_enter(v);
+    fpu_save(v);
+    __asm__ volatile("fxrstor64 %0" : : "m"(v->host_fpu));
+    atomic_store(&v->outside, true);
+}
+
+static void run_once(struct vcpu *v)
+{
+    handle_requests(v);
+    if (v->activity != CPU_WAIT_SIPI && v->activity != CPU_SHUTDOWN) {
+        take_events(v);
+    }
+    if (!can_run(v)) {
+        wait_for_work(v);
+        return;
+    }
+    if (v->shadow) { /* one instruction, then look again */
+        v->shadow = false;
+        v->soft_step = true;
+        enter_guest(v);
+        v->soft_step = false;
+        return;
+    }
+    enter_guest(v);
+}
+
+static void *cpu_main(void *arg)
+{
+    struct vcpu *v = arg;
+    syscall(SYS_arch_prctl, ARCH_SET_GS, v);
+    atomic_store(&v->outside, true);
+    while (!(atomic_load(&v->requests) & REQ_EXIT)) {
+        if (parked(v)) {
+            park(v);
+        } else {
+            run_once(v);
+        }
+    }
+    return NULL;
+}
+
+/* --- engine ops --- */
+
+static bool translate_probe(char **why)
+{
+    return true;
+}
+
+static void options_parse(const char *text)
+{
+    translate_options =
+        (struct translate_options){.tlb_entries = TLB_SIZE, .cache_size = 32u << 20};
+    if (!text) {
+        return;
+    }
+    g_auto(GStrv) words = g_strsplit(text, ",", -1);
+    for (unsigned i = 0; words[i]; i++) {
+        if (g_str_equal(words[i], "nochain")) {
+            translate_options.no_chain = true;
+        } else if (g_str_equal(words[i], "oneinsn")) {
+            translate_options.one_instruction = true;
+        } else if (g_str_has_prefix(words[i], "tlb=")) {
+            guint64 n = g_ascii_strtoull(words[i] + 4, NULL, 10);
+            translate_options.tlb_entries = n >= 16 && n <= TLB_SIZE && !(n & (n - 1)) ? n : 16;
+        } else if (g_str_has_prefix(words[i], "cache=")) {
+            guint64 n = g_ascii_strtoull(words[i] + 6, NULL, 10);
+            translate_options.cache_size = CLAMP(n, 1, 256) << 20;
+        }
+    }
+}
+
+static struct vcpu *vcpu_new(struct translate *t, unsigned index)
+{
+    struct vcpu *v =
+        mmap(NULL, sizeof *v, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (v == MAP_FAILED) {
+        return NULL;
+    }
+    v->self = v;
+    v->engine = t;
+    v->index = index;
+    v->thread = &t->threads[index];
+    v->tlb_mask = translate_options.tlb_entries - 1;
+    v->cache = cache_new(translate_options.cache_size);
+    if (!v->cache) {
+        munmap(v, sizeof *v);
+        return NULL;
+    }
+    thunks_generate(v);
+    struct cpu_state s;
+    cpu_state_reset(&s, index == 0, false);
+    t->cpu[index] = v;
+    translate_set_state((struct engine *)t, index, &s, NULL);
+    atomic_store(&v->requests, REQ_PAUSE);
+    return v;
+}
+
+static void translate_destroy(struct engine *engine)
+{
+    struct translate *t = (struct translate *)engine;
+    for (unsigned i = 0; i < t->cpus; i++) {
+        struct vcpu *v = t->cpu[i];
+        if (!v) {
+            continue;
+        }
+        if (t->threads[i].started) {
+            cpu_request(v, REQ_EXIT);
+            pthread_join(t->threads[i].thread, NULL);
+        }
+        cache_free(v->cache);
+        munmap(v, sizeof *v);
+        g_array_free(t->code_queue[i], TRUE);
+    }
+    g_mutex_clear(&t->code_lock);
+    g_free(t);
+}
+
+static struct engine *translate_create(const struct engine_config *config, GError **error)
+{
+    options_parse(config->options);
+    struct translate *t = g_new0(struct translate, 1);
+    t->ops = &translate_engine;
+    t->cpus = CLAMP(config->cpus, 1, MAX_CPUS);
+    t->memory = config->memory;
+    t->clock = config->clock;
+    t->bus = config->bus;
+    t->pool = memory_pool_base(t->memory);
+    t->code_map = memory_code_map(t->memory);
+    t->dirty_map = memory_dirty_map(t->memory);
+    g_mutex_init(&t->code_lock);
+    vcpu_signals_init();
+    for (unsigned i = 0; i < t->cpus; i++) {
+        pthread_mutex_init(&t->threads[i].lock, NULL);
+        pthread_cond_init(&t->threads[i].wake, NULL);
+        t->code_queue[i] = g_array_new(FALSE, FALSE, sizeof(struct code_range));
+        if (!vcpu_new(t, i)) {
+            g_set_error(error, g_quark_from_static_string("ringside-engine"), 1,
+                        "There is not enough memory for the translator of processor %u. Close "
+                        "other programs or "
+                        "give the machine fewer processors.",
+                        i);
+            t->cpus = i;
+            translate_destroy((struct engine *)t);
+            return NULL;
+        }
+    }
+    return (struct engine *)t;
+}
+
+static void translate_run(struct engine *engine)
+{
+    struct translate *t = (struct translate *)engine;
+    t->running = true;
+    for (unsigned i = 0; i < t->cpus; i++) {
+        struct cpu_thread *th = &t->threads[i];
+        pthread_mutex_lock(&th->lock);
+        atomic_fetch_and(&t->cpu[i]->requests, ~(unsigned)REQ_PAUSE);
+        t->cpu[i]->tsc_host = clock_tsc_is_host(t->clock);
+        t->cpu[i]->tsc_offset = t->cpu[i]->tsc_host ? clock_tsc_offset(t->clock) : 0;
+        pthread_cond_broadcast(&th->wake);
+        pthread_mutex_unlock(&th->lock);
+        if (!th->started) {
+            pthread_attr_t attr;
+            pthread_attr_init(&attr);
+            pthread_attr_setstacksize(&attr, 1 << 20);
+            th->started = pthread_create(&th->thread, &attr, cpu_main, t->cpu[i]) == 0;
+            pthread_attr_destroy(&attr);
+        }
+    }
+}
+
+static void translate_pause(struct engine *engine)
+{
+    struct translate *t = (struct translate *)engine;
+    for (unsigned i = 0; i < t->cpus; i++) {
+        cpu_request(t->cpu[i], REQ_PAUSE);
+    }
+    for (unsigned i = 0; i < t->cpus; i++) {
+        struct cpu_thread *th = &t->threads[i];
+        pthread_mutex_lock(&th->lock);
+        while (th->started && !th->parked) {
+            pthread_cond_wait(&th->wake, &th->lock);
+        }
+        pthread_mutex_unlock(&th->lock);
+    }
+    t->running = false;
+}
+
+static void translate_kick(struct engine *engine, unsigned cpu)
+{
+    struct translate *t = (struct translate *)engine;
+    if (cpu < t->cpus) {
+        cpu_request(t->cpu[cpu], REQ_INTERRUPT);
+    }
+}
+
+static void translate_event(struct engine *engine, unsigned cpu, enum cpu_event event,
+                            uint8_t vector)
+{
+    struct translate *t = (struct translate *)engine;
+    if (cpu >= t->cpus) {
+        return;
+    }
+    if (event == CPU_EVENT_SIPI) {
+        t->cpu[cpu]->sipi_vector = vector;
+    }
+    cpu_request(t->cpu[cpu], event == CPU_EVENT_INIT   ? REQ_INIT
+                             : event == CPU_EVENT_SIPI ? REQ_SIPI
+                                                       : REQ_NMI);
+}
+
+static void translate_memory_changed(struct engine *engine)
+{
+    struct translate *t = (struct translate *)engine;
+    for (unsigned i = 0; i < t->cpus; i++) {
+        cpu_request(t->cpu[i], REQ_FLUSH);
+    }
+}
+
+static void translate_code_written(struct engine *engine, uint64_t offset, uint64_t len)
+{
+    if (len) {
+        engine_code_written((struct translate *)engine, NULL, offset, len);
+    }
+}
+
+static void translate_dirty_rearm(struct engine *engine, uint64_t offset, uint64_t len)
+{
+    struct translate *t = (struct translate *)engine;
+    t->dirty_offset = offset;
+    t->dirty_len = len;
+    for (unsigned i = 0; i < t->cpus; i++) {
+        cpu_request(t->cpu[i], REQ_DIRTY);
+    }
+}
+
+static const char *translate_cpu_model(struct engine *engine)
+{
+    return cpuid_model();
+}
+
+const struct engine_ops translate_engine = {
+    .name = "translate",
+    .probe = translate_probe,
+    .create = translate_create,
+    .destroy = translate_destroy,
+    .run = translate_run,
+    .pause = translate_pause,
+    .get_state = translate_get_state,
+    .set_state = translate_set_state,
+    .kick = translate_kick,
+    .event = translate_event,
+    .memory_changed = translate_memory_changed,
+    .code_written = translate_code_written,
+    .dirty_rearm = translate_dirty_rearm,
+    .cpu_model = translate_cpu_model,
+};
