@@ -207,6 +207,29 @@ static void leaf_extended(const struct vcpu *v, uint32_t leaf, uint32_t out[4])
     }
 }
 
+/* TSC = crystal * EBX / EAX with the APIC timer's 1 GHz as crystal. Linux multiplies EBX by 10^6 in 32 bits, so the
+ * ratio is the best one with EBX < 4294. */
+static void leaf_tsc(struct vcpu *v, uint32_t out[4])
+{
+    fpu_save(v);
+    uint64_t khz = clock_tsc_khz(v->engine->clock);
+    fpu_load(v);
+    uint64_t best = UINT64_MAX;
+    for (uint64_t d = 1; d <= 4000; d++) {
+        uint64_t n = (khz * d + 500000) / 1000000;
+        if (n == 0 || n > 4294) {
+            continue;
+        }
+        uint64_t got = n * 1000000000 / d, want = khz * 1000, off = got > want ? got - want : want - got;
+        if (off < best) {
+            best = off;
+            out[0] = d;
+            out[1] = n;
+        }
+    }
+    out[2] = 1000000000;
+}
+
 void cpuid_guest(struct vcpu *v, uint32_t leaf, uint32_t sub, uint32_t out[4])
 {
     host_read();
@@ -240,15 +263,9 @@ void cpuid_guest(struct vcpu *v, uint32_t leaf, uint32_t sub, uint32_t out[4])
     case 0xd:
         leaf_d(v, sub, out);
         break;
-    case 0x15: { /* TSC = crystal * EBX / EAX, crystal 1 GHz as the APIC timer's */
-        fpu_save(v);
-        uint64_t khz = clock_tsc_khz(v->engine->clock);
-        fpu_load(v);
-        out[0] = 1000000;
-        out[1] = khz;
-        out[2] = 1000000000;
+    case 0x15:
+        leaf_tsc(v, out);
         break;
-    }
     case 0x16:
         fpu_save(v);
         out[0] = out[1] = clock_tsc_khz(v->engine->clock) / 1000;

@@ -33,7 +33,7 @@ bool gen_fast_flagless(void)
 {
     static int fast = -1;
     if (fast < 0) {
-        unsigned a, b, c, d, vendor, x;
+        unsigned a = 0, b = 0, c = 0, d = 0, vendor = 0, x;
         bool bmi2 = __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & 1u << 8);
         __get_cpuid(0, &x, &vendor, &c, &d);
         __get_cpuid(1, &a, &b, &c, &d);

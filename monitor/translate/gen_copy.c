@@ -173,7 +173,9 @@ static void emit_copied_vex(struct gen *g, const struct copy *c, unsigned reg, u
     emit8(&g->e, (reg < 8) << 7 | !x << 6 | !b << 5 | map);
     emit8(&g->e, last);
     emit8(&g->e, in->d.opcode);
-    emit_modrm(g, c, reg, rm);
+    if (in->d.attributes & ZYDIS_ATTRIB_HAS_MODRM) { /* VZEROUPPER has none */
+        emit_modrm(g, c, reg, rm);
+    }
 }
 
 static void emit_copied_legacy(struct gen *g, const struct copy *c, unsigned reg, unsigned rm)
