@@ -360,13 +360,15 @@ bool pdptes_load(struct vcpu *v, uint64_t cr3); /* false: reserved bits are set 
 uint64_t helper_mem_slow(struct vcpu *v, uint64_t linear, uint64_t info);
 void helper_mem_finish(struct vcpu *v);
 uint64_t helper_segment_slow(struct vcpu *v, uint64_t offset, uint64_t info);
-/* info words: size in bits 0-9, then these; segment number in bits 16-18. */
+/* info words: size in bits 0-9, then these; segment number in bits 16-18.
+ * INFO_ALIGN: #AC when misaligned; INFO_VECTOR: #GP when misaligned (SSE operands). */
 enum {
     INFO_SIZE = 0x3ff,
     INFO_READ = 1 << 10,
     INFO_WRITE = 1 << 11,
     INFO_STACK = 1 << 12,
-    INFO_ALIGN = 1 << 13
+    INFO_ALIGN = 1 << 13,
+    INFO_VECTOR = 1 << 14
 };
 #define INFO_SEG_SHIFT 16
 

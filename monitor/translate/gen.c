@@ -135,12 +135,29 @@ static bool insn_ends_block(const struct insn *in)
 
 enum decode_result { DECODE_OK, DECODE_BAD, DECODE_MORE };
 
+/* Zydis 4.0 takes REX.B with ModRM.mod = 0 and SIB.base = 5 for r13d when the address size is 32 bits; it means
+ * a displacement and no base (SDM vol. 2, table 2-3). */
+static void fix_sib_without_base(struct insn *in)
+{
+    for (unsigned i = 0; i < in->d.operand_count; i++) {
+        ZydisDecodedOperand *op = &in->op[i];
+        if (op->type == ZYDIS_OPERAND_TYPE_MEMORY && op->encoding == ZYDIS_OPERAND_ENCODING_MODRM_RM) {
+            op->mem.base = ZYDIS_REGISTER_NONE;
+            op->mem.disp.value = in->d.raw.disp.value;
+        }
+    }
+}
+
 static enum decode_result insn_decode(struct gen *g, struct insn *in, const uint8_t *bytes,
                                       unsigned room)
 {
     const ZydisDecoder *decoder = &decoders[g->long_mode ? 2 : g->mode & MODE_D32 ? 1 : 0];
     ZyanStatus s = ZydisDecoderDecodeFull(decoder, bytes, room < 15 ? room : 15, &in->d, in->op);
     in->bytes = bytes;
+    if (ZYAN_SUCCESS(s) && (in->d.attributes & ZYDIS_ATTRIB_HAS_SIB) && in->d.raw.modrm.mod == 0 &&
+        in->d.raw.sib.base == 5) {
+        fix_sib_without_base(in);
+    }
     if (s == ZYDIS_STATUS_NO_MORE_DATA) {
         return room >= 15 ? DECODE_BAD : DECODE_MORE;
     }

@@ -330,7 +330,8 @@ static unsigned copy_assign(struct gen *g, struct copy *c, struct resident *res)
         }
         bool reads = op->actions & ZYDIS_OPERAND_ACTION_MASK_READ;
         bool writes = op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
-        bool whole = op->actions == ZYDIS_OPERAND_ACTION_WRITE && op->size >= 32;
+        bool scan = in->d.mnemonic == ZYDIS_MNEMONIC_BSF || in->d.mnemonic == ZYDIS_MNEMONIC_BSR;
+        bool whole = op->actions == ZYDIS_OPERAND_ACTION_WRITE && op->size >= 32 && !scan;
         unsigned s = NO_REG; /* the same guest register twice shares its scratch */
         for (unsigned k = 0; k < count; k++) {
             if (res[k].guest == guest && res[k].high == spill) {

@@ -205,10 +205,46 @@ static void access_check_flagless(struct gen *g, unsigned size, uint32_t tags, s
     emit_patch8(hit, e->p);
 }
 
+/* A misaligned SSE operand is #GP before any page fault; the host raises it unless the access goes the slow path. */
+static bool vector_aligned(const struct insn *in, unsigned size)
+{
+    switch (in->d.mnemonic) {
+    case ZYDIS_MNEMONIC_MOVUPS:
+    case ZYDIS_MNEMONIC_MOVUPD:
+    case ZYDIS_MNEMONIC_MOVDQU:
+    case ZYDIS_MNEMONIC_LDDQU:
+    case ZYDIS_MNEMONIC_MASKMOVDQU:
+    case ZYDIS_MNEMONIC_PCMPESTRI:
+    case ZYDIS_MNEMONIC_PCMPESTRM:
+    case ZYDIS_MNEMONIC_PCMPISTRI:
+    case ZYDIS_MNEMONIC_PCMPISTRM:
+        return false;
+    case ZYDIS_MNEMONIC_CMPXCHG16B:
+    case ZYDIS_MNEMONIC_CVTPD2PI:
+    case ZYDIS_MNEMONIC_CVTTPD2PI:
+        return true;
+    default:
+        break;
+    }
+    if (in->d.meta.isa_ext == ZYDIS_ISA_EXT_SHA) {
+        return false; /* the page fault comes first on this one */
+    }
+    switch (in->d.meta.exception_class) {
+    case ZYDIS_EXCEPTION_CLASS_SSE1:
+    case ZYDIS_EXCEPTION_CLASS_SSE2:
+    case ZYDIS_EXCEPTION_CLASS_SSE4:
+        return size == 16;
+    case ZYDIS_EXCEPTION_CLASS_AVX1:
+        return size == 16 || size == 32;
+    default:
+        return false;
+    }
+}
+
 void gen_access(struct gen *g, unsigned size, unsigned rw, bool stack)
 {
     struct emitter *e = &g->e;
-    uint32_t info = size | rw | (stack ? INFO_STACK : 0);
+    uint32_t info = size | rw | (stack ? INFO_STACK : 0) | (vector_aligned(g->in, size) ? INFO_VECTOR : 0);
     uint32_t tags =
         tlb_field(g, rw & INFO_WRITE ? offsetof(struct tlb, write) : offsetof(struct tlb, read));
     struct slow *s = &g->slow[g->slows++];

@@ -739,6 +739,9 @@ static void check_alignment(struct vcpu *v, uint64_t linear, uint32_t info)
         (linear & (size - 1))) {
         raise_exception(v, EXC_AC, 0);
     }
+    if ((info & INFO_VECTOR) && (linear & (size - 1))) {
+        raise_exception(v, EXC_GP, 0);
+    }
 }
 
 static void check_breakpoints(struct vcpu *v, uint64_t linear, uint32_t info)

@@ -360,10 +360,16 @@ struct stack stack_current(const struct vcpu *v)
                           cpu_mmu_index(v)};
 }
 
-static uint64_t stack_linear(const struct vcpu *v, const struct stack *s, uint64_t rsp)
+static uint64_t stack_linear(struct vcpu *v, const struct stack *s, uint64_t rsp)
 {
     uint64_t at = (rsp & s->mask) + s->base;
-    return s->mask == ~0ull ? at : (uint32_t)at;
+    if (s->mask != ~0ull) {
+        return (uint32_t)at;
+    }
+    if ((uint64_t)((int64_t)(at << 16) >> 16) != at) {
+        raise_exception(v, EXC_SS, 0);
+    }
+    return at;
 }
 
 void stack_push(struct vcpu *v, struct stack *s, uint64_t value, unsigned size)
