@@ -116,26 +116,50 @@ static uint64_t comparator_distance(const struct comparator *c)
     return ticks ? ticks : UINT64_MAX;
 }
 
+/* Periodic: a match that has passed moves on to the next one after now; periods missed are dropped.
+ */
+static void comparator_catch_up(struct comparator *c)
+{
+    uint64_t mask = c->config & TIMER_32BIT ? UINT32_MAX : UINT64_MAX;
+    uint64_t behind = (hpet_counter(c->hpet) - c->value) & mask;
+
+    if ((c->config & TIMER_PERIODIC) && c->period && behind <= mask / 2) {
+        c->value = (c->value + (behind / c->period + 1) * c->period) & mask;
+    }
+}
+
+/* A comparator whose match nobody could see (interrupt off, no status bit) costs the host no timer.
+ */
+static bool comparator_visible(const struct comparator *c)
+{
+    return c->config & (TIMER_INT_ENABLE | TIMER_LEVEL);
+}
+
 static void comparator_arm(struct comparator *c)
 {
-    uint64_t ticks = comparator_distance(c), now = clock_now(c->hpet->clock);
+    uint64_t ticks, now = clock_now(c->hpet->clock);
 
-    if (!hpet_running(c->hpet) || ticks > INT64_MAX / HPET_NS) {
+    if (!hpet_running(c->hpet) || !comparator_visible(c)) {
+        timer_disarm(c->timer);
+        return;
+    }
+    comparator_catch_up(c);
+    ticks = comparator_distance(c);
+    if (ticks > INT64_MAX / HPET_NS) {
         timer_disarm(c->timer); /* 64-bit: a value already passed comes back in centuries */
         return;
     }
     timer_arm(c->timer, now / HPET_NS * HPET_NS + ticks * HPET_NS);
 }
 
-/* Periodic: the next match after now; periods missed are dropped. */
 static void comparator_advance(struct comparator *c)
 {
-    uint64_t mask = c->config & TIMER_32BIT ? UINT32_MAX : UINT64_MAX;
-    uint64_t behind = (hpet_counter(c->hpet) - c->value) & mask;
-
-    c->value = (c->value + (behind / c->period + 1) * c->period) & mask;
+    comparator_catch_up(c);
     comparator_arm(c);
-    timer_arm(c->timer, MAX(timer_deadline(c->timer), clock_now(c->hpet->clock) + MIN_PERIOD_NS));
+    if (timer_is_armed(c->timer)) {
+        timer_arm(c->timer,
+                  MAX(timer_deadline(c->timer), clock_now(c->hpet->clock) + MIN_PERIOD_NS));
+    }
 }
 
 static void comparator_fired(void *opaque)
@@ -206,12 +230,15 @@ static void comparator_write_value(struct comparator *c, uint64_t value)
     comparator_arm(c);
 }
 
-static uint64_t comparator_read(const struct comparator *c, unsigned reg)
+static uint64_t comparator_read(struct comparator *c, unsigned reg)
 {
     switch (reg) {
     case 0:
         return c->config | TIMER_CAPS;
     case 1:
+        if (hpet_running(c->hpet)) {
+            comparator_catch_up(c);
+        }
         return c->value;
     case 2:
         return c->fsb;
@@ -220,7 +247,7 @@ static uint64_t comparator_read(const struct comparator *c, unsigned reg)
     }
 }
 
-static uint64_t register_read(const struct hpet *h, uint64_t addr)
+static uint64_t register_read(struct hpet *h, uint64_t addr)
 {
     if (addr >= 0x100) {
         unsigned n = (unsigned)(addr - 0x100) / 0x20;
@@ -274,7 +301,7 @@ static uint64_t hpet_read(void *dev, uint64_t addr, unsigned size)
 }
 
 /* The half that a 32-bit write leaves alone; a periodic comparator's is its period's. */
-static uint64_t write_base(const struct hpet *h, uint64_t addr)
+static uint64_t write_base(struct hpet *h, uint64_t addr)
 {
     unsigned n = (unsigned)(addr - 0x100) / 0x20;
 

@@ -207,8 +207,8 @@ static void leaf_extended(const struct vcpu *v, uint32_t leaf, uint32_t out[4])
     }
 }
 
-/* TSC = crystal * EBX / EAX with the APIC timer's 1 GHz as crystal. Linux multiplies EBX by 10^6 in 32 bits, so the
- * ratio is the best one with EBX < 4294. */
+/* TSC = crystal * EBX / EAX with the APIC timer's 1 GHz as crystal. Linux multiplies EBX by 10^6 in
+ * 32 bits, so the ratio is the best one with EBX < 4294. */
 static void leaf_tsc(struct vcpu *v, uint32_t out[4])
 {
     fpu_save(v);
@@ -220,7 +220,8 @@ static void leaf_tsc(struct vcpu *v, uint32_t out[4])
         if (n == 0 || n > 4294) {
             continue;
         }
-        uint64_t got = n * 1000000000 / d, want = khz * 1000, off = got > want ? got - want : want - got;
+        uint64_t got = n * 1000000000 / d, want = khz * 1000,
+                 off = got > want ? got - want : want - got;
         if (off < best) {
             best = off;
             out[0] = d;

@@ -135,13 +135,14 @@ static bool insn_ends_block(const struct insn *in)
 
 enum decode_result { DECODE_OK, DECODE_BAD, DECODE_MORE };
 
-/* Zydis 4.0 takes REX.B with ModRM.mod = 0 and SIB.base = 5 for r13d when the address size is 32 bits; it means
- * a displacement and no base (SDM vol. 2, table 2-3). */
+/* Zydis 4.0 takes REX.B with ModRM.mod = 0 and SIB.base = 5 for r13d when the address size is 32
+ * bits; it means a displacement and no base (SDM vol. 2, table 2-3). */
 static void fix_sib_without_base(struct insn *in)
 {
     for (unsigned i = 0; i < in->d.operand_count; i++) {
         ZydisDecodedOperand *op = &in->op[i];
-        if (op->type == ZYDIS_OPERAND_TYPE_MEMORY && op->encoding == ZYDIS_OPERAND_ENCODING_MODRM_RM) {
+        if (op->type == ZYDIS_OPERAND_TYPE_MEMORY &&
+            op->encoding == ZYDIS_OPERAND_ENCODING_MODRM_RM) {
             op->mem.base = ZYDIS_REGISTER_NONE;
             op->mem.disp.value = in->d.raw.disp.value;
         }

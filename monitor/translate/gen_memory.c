@@ -140,7 +140,8 @@ void gen_segment(struct gen *g, unsigned seg, unsigned size, unsigned rw)
         }
         return;
     }
-    if (seg < 4 && (g->mode & MODE_FLAT << seg)) {
+    bool code_write = seg == CPU_CS && (rw & INFO_WRITE); /* never allowed in protected mode */
+    if (seg < 4 && (g->mode & MODE_FLAT << seg) && !code_write) {
         return;
     }
     uint32_t field = FIELD(seg) + seg * sizeof(struct segment);
@@ -205,7 +206,8 @@ static void access_check_flagless(struct gen *g, unsigned size, uint32_t tags, s
     emit_patch8(hit, e->p);
 }
 
-/* A misaligned SSE operand is #GP before any page fault; the host raises it unless the access goes the slow path. */
+/* A misaligned SSE operand is #GP before any page fault; the host raises it unless the access goes
+ * the slow path. */
 static bool vector_aligned(const struct insn *in, unsigned size)
 {
     switch (in->d.mnemonic) {
@@ -244,7 +246,8 @@ static bool vector_aligned(const struct insn *in, unsigned size)
 void gen_access(struct gen *g, unsigned size, unsigned rw, bool stack)
 {
     struct emitter *e = &g->e;
-    uint32_t info = size | rw | (stack ? INFO_STACK : 0) | (vector_aligned(g->in, size) ? INFO_VECTOR : 0);
+    uint32_t info =
+        size | rw | (stack ? INFO_STACK : 0) | (vector_aligned(g->in, size) ? INFO_VECTOR : 0);
     uint32_t tags =
         tlb_field(g, rw & INFO_WRITE ? offsetof(struct tlb, write) : offsetof(struct tlb, read));
     struct slow *s = &g->slow[g->slows++];

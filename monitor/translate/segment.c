@@ -244,7 +244,8 @@ void segment_check_return(struct vcpu *v, unsigned reg, unsigned cpl)
 {
     struct segment *s = &v->seg[reg];
     bool conforming = (s->attr & SEG_CODE) && (s->attr & SEG_CONFORMING);
-    if ((s->attr & SEG_P) && !conforming && SEG_DPL(s->attr) < cpl) { /* a null one keeps its base */
+    if ((s->attr & SEG_P) && !conforming &&
+        SEG_DPL(s->attr) < cpl) { /* a null one keeps its base */
         segment_set_null(v, reg, 0);
     }
 }

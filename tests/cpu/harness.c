@@ -78,9 +78,11 @@ struct harness *harness_new(uint64_t ram_size, const char *options)
     h->ram = memory_alloc(h->memory, ram_size, "ram");
     h->ram_size = ram_size;
     h->output = g_string_new(NULL);
-    memory_map(h->memory, &(struct mapping){.gpa = 0, .size = ram_size, .kind = MAPPING_RAM, .host = h->ram});
-    h->bus = (struct cpu_bus){h,           port_read, port_write, mmio_read, mmio_write, interrupt_ack, interrupt_pending,
-                              tpr_read, tpr_write, msr_read,   msr_write, shut_down};
+    memory_map(h->memory,
+               &(struct mapping){.gpa = 0, .size = ram_size, .kind = MAPPING_RAM, .host = h->ram});
+    h->bus = (struct cpu_bus){h,          port_read,     port_write,        mmio_read,
+                              mmio_write, interrupt_ack, interrupt_pending, tpr_read,
+                              tpr_write,  msr_read,      msr_write,         shut_down};
     struct engine_config config = {1, h->memory, h->clock, &h->bus, options};
     h->engine = translate_engine.create(&config, NULL);
     return h;
@@ -121,7 +123,8 @@ static void put64(struct harness *h, uint64_t at, uint64_t value)
     memcpy(h->ram + at, &value, 8);
 }
 
-void harness_long_mode(struct harness *h, struct cpu_state *s, uint64_t tables, uint64_t rip, uint64_t rsp)
+void harness_long_mode(struct harness *h, struct cpu_state *s, uint64_t tables, uint64_t rip,
+                       uint64_t rsp)
 {
     put64(h, tables, (tables + 0x1000) | 7);
     for (unsigned i = 0; i < 4; i++) {
@@ -148,6 +151,7 @@ void harness_long_mode(struct harness *h, struct cpu_state *s, uint64_t tables, 
     s->seg[CPU_CS] = (struct cpu_segment){.limit = 0xffffffff, .selector = 8, .attributes = 0xa09b};
     static const uint8_t data[] = {CPU_ES, CPU_SS, CPU_DS, CPU_FS, CPU_GS};
     for (unsigned i = 0; i < 5; i++) {
-        s->seg[data[i]] = (struct cpu_segment){.limit = 0xffffffff, .selector = 16, .attributes = 0xc093};
+        s->seg[data[i]] =
+            (struct cpu_segment){.limit = 0xffffffff, .selector = 16, .attributes = 0xc093};
     }
 }

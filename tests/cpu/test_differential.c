@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The host CPU as oracle: random instructions of the forms that the translator copies or inlines are executed natively
- * and in the engine from the same state; all registers, flags, x87/SSE/AVX state, memory and the fault taken must agree.
- * Nothing is masked but the x87 instruction and data pointers, which the engine clears.
+ * The host CPU as oracle: random instructions of the forms that the translator copies or inlines
+ * are executed natively and in the engine from the same state; all registers, flags, x87/SSE/AVX
+ * state, memory and the fault taken must agree. Nothing is masked but the x87 instruction and data
+ * pointers, which the engine clears.
  *
- * One batch is one piece of code at a fixed address below 2 GiB, identical in both worlds: for each instance it loads a state
- * (XRSTOR, POPF, MOV), runs the instruction and stores the state. A fault goes to a handler (a signal, or the guest's IDT)
- * that notes the vector and continues after the instance.
+ * One batch is one piece of code at a fixed address below 2 GiB, identical in both worlds: for each
+ * instance it loads a state (XRSTOR, POPF, MOV), runs the instruction and stores the state. A fault
+ * goes to a handler (a signal, or the guest's IDT) that notes the vector and continues after the
+ * instance.
  *
  * Usage: test_differential [--instances N] [--seed S]; prints the seed.
  */
@@ -20,17 +22,17 @@
 
 #include "harness.h"
 
-#define BASE    0x10000000u  /* everything lies here, in both worlds */
-#define CODE    (BASE + 0x000000)
-#define STATES  (BASE + 0x400000)
-#define DATA    (BASE + 0xc00000) /* memory operands point here */
-#define STACK   (BASE + 0xe00000)
-#define IDT     (BASE + 0xe10000)
-#define STUBS   (BASE + 0xe20000)
-#define VECTOR  (BASE + 0xe30000) /* current instance, resume address */
-#define TABLES  0x100000u
-#define SPAN    0x1000000u
-#define BATCH   500u
+#define BASE       0x10000000u /* everything lies here, in both worlds */
+#define CODE       (BASE + 0x000000)
+#define STATES     (BASE + 0x400000)
+#define DATA       (BASE + 0xc00000) /* memory operands point here */
+#define STACK      (BASE + 0xe00000)
+#define IDT        (BASE + 0xe10000)
+#define STUBS      (BASE + 0xe20000)
+#define VECTOR     (BASE + 0xe30000) /* current instance, resume address */
+#define TABLES     0x100000u
+#define SPAN       0x1000000u
+#define BATCH      500u
 #define STATE_SIZE 2048u
 #define DATA_SIZE  4096u
 
@@ -161,18 +163,38 @@ static unsigned gpr_id(ZydisRegister r)
 
 static uint64_t interesting(void)
 {
-    static const uint64_t values[] = {0, 1, 2, 0x7f, 0x80, 0xff, 0x7fff, 0x8000, 0xffff, 0x7fffffff, 0x80000000, 0xffffffff,
-                                      0x7fffffffffffffff, 0x8000000000000000, ~0ull, 31, 32, 63, 64};
+    static const uint64_t values[] = {0,
+                                      1,
+                                      2,
+                                      0x7f,
+                                      0x80,
+                                      0xff,
+                                      0x7fff,
+                                      0x8000,
+                                      0xffff,
+                                      0x7fffffff,
+                                      0x80000000,
+                                      0xffffffff,
+                                      0x7fffffffffffffff,
+                                      0x8000000000000000,
+                                      ~0ull,
+                                      31,
+                                      32,
+                                      63,
+                                      64};
     uint64_t r = rng();
     return r & 3 ? rng() : values[(r >> 8) % G_N_ELEMENTS(values)];
 }
 
-/* Makes a memory operand's address fall into the data page (sometimes at its very end). False: it cannot be done. */
+/* Makes a memory operand's address fall into the data page (sometimes at its very end). False: it
+ * cannot be done. */
 static bool aim(const ZydisDecodedInstruction *d, const ZydisDecodedOperand *op, struct image *in)
 {
     unsigned base = op->mem.base ? gpr_id(op->mem.base) : 255;
-    unsigned index = op->mem.index && op->mem.type != ZYDIS_MEMOP_TYPE_VSIB ? gpr_id(op->mem.index) : 255;
-    if (base == 255 || base == index || (op->mem.index && index == 255 && op->mem.type != ZYDIS_MEMOP_TYPE_VSIB)) {
+    unsigned index =
+        op->mem.index && op->mem.type != ZYDIS_MEMOP_TYPE_VSIB ? gpr_id(op->mem.index) : 255;
+    if (base == 255 || base == index ||
+        (op->mem.index && index == 255 && op->mem.type != ZYDIS_MEMOP_TYPE_VSIB)) {
         return false;
     }
     if (op->mem.segment == ZYDIS_REGISTER_FS || op->mem.segment == ZYDIS_REGISTER_GS) {
@@ -189,7 +211,8 @@ static bool aim(const ZydisDecodedInstruction *d, const ZydisDecodedOperand *op,
     if (index != 255) {
         in->gpr[index] = rng() % 4096;
     }
-    uint64_t value = target - (index == 255 ? 0 : in->gpr[index] * op->mem.scale) - op->mem.disp.value;
+    uint64_t value =
+        target - (index == 255 ? 0 : in->gpr[index] * op->mem.scale) - op->mem.disp.value;
     if (d->address_width == 32) {
         value = (uint32_t)value;
     }
@@ -197,7 +220,8 @@ static bool aim(const ZydisDecodedInstruction *d, const ZydisDecodedOperand *op,
     return true;
 }
 
-static bool operands_fit(const ZydisDecodedInstruction *d, ZydisDecodedOperand *ops, struct image *in)
+static bool operands_fit(const ZydisDecodedInstruction *d, ZydisDecodedOperand *ops,
+                         struct image *in)
 {
     unsigned aimed = 0;
     for (unsigned i = 0; i < d->operand_count; i++) {
@@ -206,7 +230,8 @@ static bool operands_fit(const ZydisDecodedInstruction *d, ZydisDecodedOperand *
             op->reg.value <= ZYDIS_REGISTER_GS) {
             return false;
         }
-        ZydisRegisterClass class = op->type == ZYDIS_OPERAND_TYPE_REGISTER ? ZydisRegisterGetClass(op->reg.value) : 0;
+        ZydisRegisterClass class =
+            op->type == ZYDIS_OPERAND_TYPE_REGISTER ? ZydisRegisterGetClass(op->reg.value) : 0;
         if (class == ZYDIS_REGCLASS_CONTROL || class == ZYDIS_REGCLASS_DEBUG) {
             return false;
         }
@@ -215,13 +240,15 @@ static bool operands_fit(const ZydisDecodedInstruction *d, ZydisDecodedOperand *
                 return false;
             }
             aimed++;
-            for (unsigned k = 0; k < i; k++) { /* two operands, one register: only one can be aimed */
+            for (unsigned k = 0; k < i;
+                 k++) { /* two operands, one register: only one can be aimed */
                 if (ops[k].type == ZYDIS_OPERAND_TYPE_MEMORY &&
                     (ops[k].mem.base == op->mem.base || ops[k].mem.index == op->mem.base)) {
                     return false;
                 }
             }
-            if ((d->attributes & ZYDIS_ATTRIB_HAS_SIB) && d->raw.modrm.mod == 0 && d->raw.sib.base == 5) {
+            if ((d->attributes & ZYDIS_ATTRIB_HAS_SIB) && d->raw.modrm.mod == 0 &&
+                d->raw.sib.base == 5) {
                 return false;
             }
             if (!aim(d, op, in)) {
@@ -237,20 +264,24 @@ static bool operands_fit(const ZydisDecodedInstruction *d, ZydisDecodedOperand *
                aimed && ops[1].type == ZYDIS_OPERAND_TYPE_REGISTER;
     if (bit) { /* the bit index moves the address: keep it within the page */
         unsigned id = gpr_id(ops[1].reg.value);
-        unsigned base = gpr_id(ops[0].mem.base), index = ops[0].mem.index ? gpr_id(ops[0].mem.index) : 254;
+        unsigned base = gpr_id(ops[0].mem.base),
+                 index = ops[0].mem.index ? gpr_id(ops[0].mem.index) : 254;
         if (id == 255 || id == base || id == index) {
             return false;
         }
         in->gpr[id] = rng() % 16384 - 8192;
-        in->gpr[base] = (in->gpr[base] & ~(uint64_t)(DATA_SIZE - 1)) == DATA ? in->gpr[base] : in->gpr[base];
+        in->gpr[base] =
+            (in->gpr[base] & ~(uint64_t)(DATA_SIZE - 1)) == DATA ? in->gpr[base] : in->gpr[base];
     }
-    if (d->meta.category == ZYDIS_CATEGORY_STRINGOP && d->attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE | ZYDIS_ATTRIB_HAS_REPNE)) {
+    if (d->meta.category == ZYDIS_CATEGORY_STRINGOP &&
+        d->attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE | ZYDIS_ATTRIB_HAS_REPNE)) {
         in->gpr[1] = rng() % 64;
     }
     return true;
 }
 
-static bool gather_fits(const ZydisDecodedInstruction *d, const ZydisDecodedOperand *ops, struct image *in)
+static bool gather_fits(const ZydisDecodedInstruction *d, const ZydisDecodedOperand *ops,
+                        struct image *in)
 {
     if (ops[1].type != ZYDIS_OPERAND_TYPE_MEMORY || ops[1].mem.type != ZYDIS_MEMOP_TYPE_VSIB) {
         return true;
@@ -348,8 +379,9 @@ static unsigned random_instruction(struct image *in, uint8_t *out)
         ZydisDecodedInstruction d;
         ZydisDecodedOperand ops[ZYDIS_MAX_OPERAND_COUNT];
         random_bytes(b);
-        if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, b, 15, &d, ops)) || !allowed_set(d.meta.isa_ext) ||
-            !allowed_mnemonic(&d) || d.encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX) {
+        if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, b, 15, &d, ops)) ||
+            !allowed_set(d.meta.isa_ext) || !allowed_mnemonic(&d) ||
+            d.encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX) {
             continue;
         }
         random_image(in);
@@ -418,7 +450,7 @@ static void put_store(unsigned i)
     put_imm(4, STACK);
     put("\x9c", 1);
     put_abs("\x8f", 1, 0, at + offsetof(struct image, flags)); /* pop */
-    put("\xfc", 1); /* cld */
+    put("\xfc", 1);                                            /* cld */
     put_imm(0, 7);
     put_imm(2, 0);
     put("\x48", 1);
@@ -451,13 +483,15 @@ static void native_fault(int sig, siginfo_t *info, void *context)
 {
     ucontext_t *uc = context;
     unsigned i = *(uint32_t *)(uintptr_t)VECTOR;
-    if (i >= BATCH || uc->uc_mcontext.gregs[REG_RIP] < CODE || uc->uc_mcontext.gregs[REG_RIP] > CODE + 0x400000) {
+    if (i >= BATCH || uc->uc_mcontext.gregs[REG_RIP] < CODE ||
+        uc->uc_mcontext.gregs[REG_RIP] > CODE + 0x400000) {
         signal(sig, SIG_DFL);
         return;
     }
     struct image *out = &slots[i].out;
-    static const int order[] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
-                                REG_R8,  REG_R9,  REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15};
+    static const int order[] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP,
+                                REG_RSI, REG_RDI, REG_R8,  REG_R9,  REG_R10, REG_R11,
+                                REG_R12, REG_R13, REG_R14, REG_R15};
     for (unsigned r = 0; r < 16; r++) {
         out->gpr[r] = uc->uc_mcontext.gregs[order[r]];
     }
@@ -473,7 +507,9 @@ static void native_fault(int sig, siginfo_t *info, void *context)
 static void run_native(void)
 {
     void (*batch)(void) = (void (*)(void))(uintptr_t)CODE;
-    struct sigaction sa = {.sa_sigaction = native_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER}, old[5];
+    struct sigaction sa = {.sa_sigaction = native_fault,
+                           .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER},
+                     old[5];
     static const int signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP};
     for (unsigned i = 0; i < 5; i++) {
         sigaction(signals[i], &sa, &old[i]);
@@ -505,12 +541,14 @@ static void build_handlers(struct harness *h, uint8_t *stubs)
         put_imm(0, vector + 1);
         put_gpr(false, 0, save + 8 * 16);
         put_imm(0, 0xe0);
-        put("\xe7\xf0", 2); /* out f0h, eax: the harness copies and resumes */
+        put("\xe7\xf0", 2);                /* out f0h, eax: the harness copies and resumes */
         put_abs("\xff", 1, 4, VECTOR + 8); /* jmp [VECTOR+8] */
     }
     for (unsigned vector = 0; vector < 32; vector++) {
         uint64_t at = STUBS + vector * 512;
-        uint64_t low = (at & 0xffff) | 8ull << 16 | 1ull << 32 | 0x8eull << 40 | (at >> 16 & 0xffff) << 48, high = at >> 32;
+        uint64_t low = (at & 0xffff) | 8ull << 16 | 1ull << 32 | 0x8eull << 40 |
+                       (at >> 16 & 0xffff) << 48,
+                 high = at >> 32;
         memcpy(h->ram + IDT + vector * 16, &low, 8);
         memcpy(h->ram + IDT + vector * 16 + 8, &high, 8);
     }
@@ -580,24 +618,29 @@ static void report(unsigned i, const struct slot *g, const struct slot *n)
     ZydisDecodedOperand ops[ZYDIS_MAX_OPERAND_COUNT];
     ZydisFormatterInit(&f, ZYDIS_FORMATTER_STYLE_INTEL);
     ZydisDecoderDecodeFull(&decoder, instance_bytes[i], 15, &d, ops);
-    ZydisFormatterFormatInstruction(&f, &d, ops, d.operand_count_visible, text, sizeof text, 0, NULL);
+    ZydisFormatterFormatInstruction(&f, &d, ops, d.operand_count_visible, text, sizeof text, 0,
+                                    NULL);
     fprintf(stderr, "# MISMATCH %s  [", text);
     for (unsigned k = 0; k < d.length; k++) {
         fprintf(stderr, "%02x ", instance_bytes[i][k]);
     }
-    fprintf(stderr, "] vector guest %d native %d\n", (int)g->out.vector - 1, (int)n->out.vector - 1);
+    fprintf(stderr, "] vector guest %d native %d\n", (int)g->out.vector - 1,
+            (int)n->out.vector - 1);
     for (unsigned r = 0; r < 16; r++) {
         uint64_t x = g->out.gpr[r], y = n->out.gpr[r];
         if (x != y) {
-            fprintf(stderr, "#   r%u: in %016lx guest %016lx native %016lx\n", r, g->in.gpr[r], x, y);
+            fprintf(stderr, "#   r%u: in %016lx guest %016lx native %016lx\n", r, g->in.gpr[r], x,
+                    y);
         }
     }
     if (g->out.flags != n->out.flags) {
-        fprintf(stderr, "#   flags: in %lx guest %lx native %lx\n", g->in.flags, g->out.flags, n->out.flags);
+        fprintf(stderr, "#   flags: in %lx guest %lx native %lx\n", g->in.flags, g->out.flags,
+                n->out.flags);
     }
     for (unsigned k = 0; k < 832; k++) {
         if (g->out.xsave[k] != n->out.xsave[k] && !(k >= 6 && k < 24) && !g->out.vector) {
-            fprintf(stderr, "#   xsave[%u]: in %02x guest %02x native %02x\n", k, g->in.xsave[k], g->out.xsave[k], n->out.xsave[k]);
+            fprintf(stderr, "#   xsave[%u]: in %02x guest %02x native %02x\n", k, g->in.xsave[k],
+                    g->out.xsave[k], n->out.xsave[k]);
             break;
         }
     }
@@ -621,7 +664,8 @@ static unsigned run_batch(struct harness *h)
     memcpy(h->ram + DATA, data_start, DATA_SIZE);
     struct cpu_state s;
     harness_long_mode(h, &s, TABLES, CODE, STACK - 0x1000);
-    uint64_t pml_hole = 0; /* the page after DATA is missing in both worlds: split that 2 MiB page */
+    uint64_t pml_hole =
+        0; /* the page after DATA is missing in both worlds: split that 2 MiB page */
     uint64_t pt = TABLES + 0x8000;
     for (unsigned i = 0; i < 512; i++) {
         uint64_t page = (uint64_t)(DATA & ~0x1fffffu) + i * 4096;
@@ -634,7 +678,8 @@ static unsigned run_batch(struct harness *h)
     s.idtr_limit = 511;
     uint64_t tss = TABLES + 0xa000, ist = STACK + 0x8000;
     memcpy(h->ram + tss + 0x24, &ist, 8);
-    s.seg[CPU_TR] = (struct cpu_segment){.base = tss, .limit = 0x67, .selector = 0x18, .attributes = 0x8b};
+    s.seg[CPU_TR] =
+        (struct cpu_segment){.base = tss, .limit = 0x67, .selector = 0x18, .attributes = 0x8b};
     /* the guest's return address: OUT F4h */
     uint64_t end = CODE + 0x3fff00;
     memcpy(h->ram + end, "\x31\xc0\xe7\xf4\xf4\xeb\xfd", 7);
