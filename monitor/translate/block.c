@@ -495,6 +495,9 @@ void *block_resolve(struct vcpu *v)
         v->inject = 0;
         deliver_external(v, vector);
     }
+    if (!__atomic_load_n(&v->run, __ATOMIC_RELAXED) && !v->soft_step) {
+        cpu_leave(v); /* also stops a guest whose every instruction faults */
+    }
     struct code_cache *c = v->cache;
     if (cache_full(c)) {
         cache_flush(v);

@@ -69,7 +69,7 @@ void raise_exception(struct vcpu *v, unsigned vector, uint32_t error)
     }
     struct event e = {
         .vector = vector, .error = error, .has_error = vector_has_error(vector), .rip = v->rip};
-    v->single_pending = false;
+    v->single_pending = v->soft_step = false;
     deliver(v, &e);
     cpu_resume(v);
 }
