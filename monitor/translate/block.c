@@ -157,7 +157,7 @@ unsigned jump_slot_for(struct vcpu *v, uint32_t mode_number)
 
 static unsigned jump_index(uint64_t rip)
 {
-    return (rip & ((1u << (JUMP_BITS - 1)) - 1)) | (rip >> 47 & 1) << (JUMP_BITS - 1);
+    return (rip >> JUMP_SHIFT & ((1u << (JUMP_BITS - 1)) - 1)) | (rip >> 47 & 1) << (JUMP_BITS - 1);
 }
 
 /* `kernel`: entries of global pages as well. */
@@ -213,9 +213,10 @@ static struct page_blocks *page_find(struct code_cache *c, uint64_t page, bool m
     return *head = p;
 }
 
+/* Linear and physical addresses often differ by a constant: they must not cancel out. */
 static unsigned block_hash(uint64_t linear, uint64_t page, uint32_t mode)
 {
-    uint64_t h = (linear ^ page ^ (uint64_t)mode << 20) * 0x9e3779b97f4a7c15ull;
+    uint64_t h = (linear + page * 31 + mode) * 0x9e3779b97f4a7c15ull;
     return h >> 49;
 }
 

@@ -29,7 +29,8 @@
 #define TLB_BITS     10
 #define TLB_SIZE     (1u << TLB_BITS)
 #define TLB2_SIZE    4096u
-#define JUMP_BITS    11 /* ten low bits of the linear address and bit 47 */
+#define JUMP_BITS    12 /* bits 3-13 of the address and bit 47: functions are 16-aligned, return addresses are not */
+#define JUMP_SHIFT   3
 #define JUMP_SIZE    (1u << JUMP_BITS)
 #define JUMP_SLOTS   8u
 #define PAGES_CACHED 1024u

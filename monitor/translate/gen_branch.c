@@ -62,6 +62,7 @@ void gen_indirect(struct gen *g)
         emit_mov(e, RCX, R14);
         emit_shift_imm(e, 5, true, RCX, 47 - (JUMP_BITS - 1));
         emit_alu_imm(e, 4, false, RCX, 1 << (JUMP_BITS - 1));
+        emit_shift_imm(e, 5, true, R15, JUMP_SHIFT);
         emit_alu_imm(e, 4, false, R15, (1 << (JUMP_BITS - 1)) - 1);
         emit_rr(e, 0x09, false, RCX, R15);
         emit_popf(e);

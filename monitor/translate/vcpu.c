@@ -233,7 +233,7 @@ static void derive_masks(struct vcpu *v)
 {
     v->index_mask = (uint64_t)v->tlb_mask << GUEST_PAGE_SHIFT;
     v->page_mask = ~0xfffull;
-    v->jump_mask = ((1ull << (JUMP_BITS - 1)) - 1) | 1ull << 47;
+    v->jump_mask = ((1ull << (JUMP_BITS - 1)) - 1) << JUMP_SHIFT | 1ull << 47;
     v->bit_mask[0] = 15;
     v->bit_mask[1] = 31;
     v->bit_mask[2] = 63;
