@@ -124,9 +124,13 @@ struct block *block_find_host(struct code_cache *c, uint32_t offset)
 static unsigned mode_intern(struct vcpu *v, uint32_t flags, uint32_t cs_base)
 {
     struct code_cache *c = v->cache;
+    const struct mode_key *last = &c->modes[c->mode_last];
+    if (c->mode_last < c->modes_count && last->flags == flags && last->cs_base == cs_base) {
+        return c->mode_last;
+    }
     for (unsigned i = 0; i < c->modes_count; i++) {
         if (c->modes[i].flags == flags && c->modes[i].cs_base == cs_base) {
-            return i;
+            return c->mode_last = i;
         }
     }
     if (c->modes_count == sizeof c->modes / sizeof *c->modes) {

@@ -65,7 +65,7 @@ struct code_cache {
     struct block *hash[BLOCK_HASH];
     struct page_blocks *pages[4096];
     struct mode_key modes[4096];
-    unsigned modes_count;
+    unsigned modes_count, mode_last;
     /* thunks, addresses in the RX view */
     uint8_t *thunk_call, *thunk_link, *thunk_indirect, *thunk_mem, *thunk_finish, *thunk_stop,
         *thunk_fault;

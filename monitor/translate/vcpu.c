@@ -24,7 +24,7 @@
 #include "cache.h"
 #include "helpers.h"
 
-struct translate_options translate_options = {.tlb_entries = TLB_SIZE, .cache_size = 32u << 20};
+struct translate_options translate_options = {.tlb_entries = TLB_SIZE};
 
 /* --- flags and modes --- */
 
@@ -543,8 +543,7 @@ static bool translate_probe(char **why)
 
 static void options_parse(const char *text)
 {
-    translate_options =
-        (struct translate_options){.tlb_entries = TLB_SIZE, .cache_size = 32u << 20};
+    translate_options = (struct translate_options){.tlb_entries = TLB_SIZE};
     if (!text) {
         return;
     }
@@ -613,6 +612,9 @@ static void translate_destroy(struct engine *engine)
 static struct engine *translate_create(const struct engine_config *config, GError **error)
 {
     options_parse(config->options);
+    if (!translate_options.cache_size) { /* about 48 MiB for the whole machine */
+        translate_options.cache_size = CLAMP(48 / MAX(config->cpus, 1), 12, 48) << 20;
+    }
     struct translate *t = g_new0(struct translate, 1);
     t->ops = &translate_engine;
     t->cpus = CLAMP(config->cpus, 1, MAX_CPUS);
