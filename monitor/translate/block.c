@@ -15,14 +15,6 @@ struct block *block_translate_bytes(struct vcpu *v, uint64_t linear, uint32_t mo
 
 /* --- the cache --- */
 
-void *cache_arena(struct code_cache *c, size_t size)
-{
-    size = (size + 15) & ~15ul;
-    void *p = c->arena + c->arena_used;
-    c->arena_used += size;
-    return p;
-}
-
 static bool cache_map(struct code_cache *c, size_t size)
 {
     int fd = memfd_create("ringside-code", MFD_CLOEXEC);
@@ -38,18 +30,30 @@ static bool cache_map(struct code_cache *c, size_t size)
     return c->rw != MAP_FAILED && c->rx != MAP_FAILED;
 }
 
+static void *lazy_map(size_t size)
+{
+    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+                   -1, 0);
+    return p == MAP_FAILED ? NULL : p;
+}
+
 struct code_cache *cache_new(size_t size)
 {
     struct code_cache *c = g_malloc0(sizeof *c);
+    bool ok = cache_map(c, size);
     c->size = size;
-    c->blocks_max = size / 128;
-    c->arena_size = size;
-    c->arena = mmap(NULL, c->arena_size, PROT_READ | PROT_WRITE,
-                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    c->blocks = mmap(NULL, c->blocks_max * sizeof *c->blocks, PROT_READ | PROT_WRITE,
-                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (c->arena == MAP_FAILED || c->blocks == MAP_FAILED || !cache_map(c, size)) {
-        g_free(c);
+    c->page_pool = lazy_map(PAGE_POOL * sizeof *c->page_pool);
+    ok &= c->page_pool != NULL;
+    for (unsigned i = 0; i < CACHE_REGIONS; i++) {
+        struct region *r = &c->region[i];
+        r->blocks_max = size / CACHE_REGIONS / 96;
+        r->sites_max = size / CACHE_REGIONS / 8;
+        r->blocks = lazy_map(r->blocks_max * sizeof *r->blocks);
+        r->sites = lazy_map(r->sites_max * sizeof *r->sites);
+        ok &= r->blocks && r->sites;
+    }
+    if (!ok) {
+        g_free(c); /* the machine does not start: what was mapped goes with the process */
         return NULL;
     }
     return c;
@@ -57,14 +61,18 @@ struct code_cache *cache_new(size_t size)
 
 void cache_free(struct code_cache *c)
 {
-    if (c) {
-        munmap(c->rw, c->size);
-        munmap(c->rx, c->size);
-        munmap(c->arena, c->arena_size);
-        munmap(c->blocks, c->blocks_max * sizeof *c->blocks);
-        g_free(c->scratch);
-        g_free(c);
+    if (!c) {
+        return;
     }
+    munmap(c->rw, c->size);
+    munmap(c->rx, c->size);
+    munmap(c->page_pool, PAGE_POOL * sizeof *c->page_pool);
+    for (unsigned i = 0; i < CACHE_REGIONS; i++) {
+        munmap(c->region[i].blocks, c->region[i].blocks_max * sizeof *c->region[i].blocks);
+        munmap(c->region[i].sites, c->region[i].sites_max * sizeof *c->region[i].sites);
+    }
+    g_free(c->scratch);
+    g_free(c);
 }
 
 static void jump_clear(struct vcpu *v)
@@ -88,33 +96,43 @@ void cache_flush(struct vcpu *v)
     for (unsigned i = 0; i < 4096; i++) {
         c->pages[i] = NULL;
     }
-    c->used = c->start;
-    c->arena_used = 0;
-    c->blocks_count = 0;
+    c->region_size = (c->size - c->start) / CACHE_REGIONS & ~63ul;
+    c->current = 0;
+    c->page_pool_used = 0;
+    for (unsigned i = 0; i < CACHE_REGIONS; i++) {
+        struct region *r = &c->region[i];
+        r->used = c->start + i * c->region_size;
+        r->end = r->used + c->region_size;
+        r->blocks_count = r->sites_count = 0;
+    }
     c->modes_count = 0;
     c->flushes++;
     jump_clear(v);
 }
 
-static bool cache_full(const struct code_cache *c)
+static bool region_full(const struct region *r)
 {
-    return c->used + BLOCK_ROOM > c->size || c->arena_used + 64 * 1024 > c->arena_size ||
-           c->blocks_count + 1 >= c->blocks_max;
+    return r->used + BLOCK_ROOM > r->end || r->sites_count + 1024 > r->sites_max ||
+           r->blocks_count + 1 >= r->blocks_max;
 }
 
 struct block *block_find_host(struct code_cache *c, uint32_t offset)
 {
-    size_t low = 0, high = c->blocks_count;
+    if (offset < c->start || (offset - c->start) / c->region_size >= CACHE_REGIONS) {
+        return NULL;
+    }
+    const struct region *r = &c->region[(offset - c->start) / c->region_size];
+    size_t low = 0, high = r->blocks_count;
     while (low < high) {
         size_t mid = (low + high) / 2;
-        if (c->blocks[mid].code_end <= offset) {
+        if (r->blocks[mid].code_end <= offset) {
             low = mid + 1;
         } else {
             high = mid;
         }
     }
-    if (low < c->blocks_count && c->blocks[low].code <= offset) {
-        return &c->blocks[low];
+    if (low < r->blocks_count && r->blocks[low].code <= offset) {
+        return &r->blocks[low];
     }
     return NULL;
 }
@@ -212,7 +230,7 @@ static struct page_blocks *page_find(struct code_cache *c, uint64_t page, bool m
     if (!make) {
         return NULL;
     }
-    struct page_blocks *p = cache_arena(c, sizeof *p);
+    struct page_blocks *p = &c->page_pool[c->page_pool_used++];
     *p = (struct page_blocks){.page = page, .next = *head};
     return *head = p;
 }
@@ -221,7 +239,7 @@ static struct page_blocks *page_find(struct code_cache *c, uint64_t page, bool m
 static unsigned block_hash(uint64_t linear, uint64_t page, uint32_t mode)
 {
     uint64_t h = (linear + page * 31 + mode) * 0x9e3779b97f4a7c15ull;
-    return h >> 49;
+    return h >> (64 - BLOCK_HASH_BITS);
 }
 
 static void block_add(struct code_cache *c, struct block *b)
@@ -328,6 +346,45 @@ void block_invalidate(struct vcpu *v, uint64_t offset, uint64_t len)
     for (uint64_t page = offset & ~0xfffull; page < end; page += GUEST_PAGE_SIZE) {
         page_invalidate(v, page, offset, len);
     }
+}
+
+/* Takes blocks of region r out of all page lists. */
+static void pages_forget(struct code_cache *c, const struct region *r)
+{
+    for (unsigned i = 0; i < 4096; i++) {
+        for (struct page_blocks *p = c->pages[i]; p; p = p->next) {
+            struct block **at = &p->blocks;
+            while (*at) {
+                struct block *b = *at;
+                if (b >= r->blocks && b < r->blocks + r->blocks_max) {
+                    *at = b->page_next[b->page[0] == p->page ? 0 : 1];
+                } else {
+                    at = &b->page_next[b->page[0] == p->page ? 0 : 1];
+                }
+            }
+        }
+    }
+}
+
+/* Makes room: empties the oldest region. */
+static void cache_advance(struct vcpu *v)
+{
+    struct code_cache *c = v->cache;
+    if (c->page_pool_used + 8 > PAGE_POOL) {
+        cache_flush(v);
+        return;
+    }
+    c->current = (c->current + 1) % CACHE_REGIONS;
+    struct region *r = cache_region(c);
+    for (size_t i = 0; i < r->blocks_count; i++) {
+        if (r->blocks[i].valid) {
+            block_drop(v, &r->blocks[i]);
+        }
+    }
+    pages_forget(c, r);
+    r->used = c->start + c->current * c->region_size;
+    r->blocks_count = r->sites_count = 0;
+    c->flushes++;
 }
 
 /* This CPU stored to a page that has translations (of some CPU). */
@@ -504,8 +561,8 @@ void *block_resolve(struct vcpu *v)
         cpu_leave(v); /* also stops a guest whose every instruction faults */
     }
     struct code_cache *c = v->cache;
-    if (cache_full(c)) {
-        cache_flush(v);
+    if (region_full(cache_region(c)) || c->page_pool_used + 8 > PAGE_POOL) {
+        cache_advance(v);
     }
     uint32_t flags = cpu_mode(v) | (v->soft_step ? MODE_STEP : 0);
     uint64_t linear = v->rip;
@@ -547,6 +604,7 @@ void *block_resolve(struct vcpu *v)
         }
     }
     v->single_pending = pending;
+    v->resolved = b;
     void *code = c->rx + b->code;
     if (!(flags & (MODE_STEP | MODE_TF | MODE_DEBUG))) {
         jump_install(v, slot, v->rip, code, global);

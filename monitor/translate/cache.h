@@ -10,7 +10,8 @@
 
 #define BLOCK_MAX_INSTRUCTIONS 64u
 #define BLOCK_ROOM             (64u * 1024) /* no block's code is longer */
-#define BLOCK_HASH             (1u << 15)
+#define BLOCK_HASH_BITS        17
+#define BLOCK_HASH             (1u << BLOCK_HASH_BITS)
 
 /* Maps host code to guest instructions: code from `host` (offset in the cache) on belongs to the
  * instruction at `guest` (offset from the block's start); the next instruction is at `next`. */
@@ -54,14 +55,26 @@ struct page_blocks {
     uint32_t writes;
 };
 
-struct code_cache {
-    uint8_t *rw, *rx;
-    size_t size, used, limit;
-    size_t start; /* end of the thunks */
-    uint8_t *arena;
-    size_t arena_size, arena_used;
+/* The cache is a ring of regions: when the current one is full, the oldest is emptied and reused. */
+#define CACHE_REGIONS 8u
+#define PAGE_POOL     65536u
+struct region {
+    size_t used, end; /* offsets in the cache */
     struct block *blocks;
     size_t blocks_count, blocks_max;
+    struct site *sites;
+    size_t sites_count, sites_max;
+};
+
+struct code_cache {
+    uint8_t *rw, *rx;
+    size_t size;
+    size_t start; /* end of the thunks */
+    struct region region[CACHE_REGIONS];
+    unsigned current;    /* the region being filled; the next one holds the oldest code */
+    size_t region_size;
+    struct page_blocks *page_pool;
+    size_t page_pool_used;
     struct block *hash[BLOCK_HASH];
     struct page_blocks *pages[4096];
     struct mode_key modes[4096];
@@ -77,7 +90,10 @@ struct code_cache {
 struct code_cache *cache_new(size_t size);
 void cache_free(struct code_cache *cache);
 void cache_flush(struct vcpu *v);
-void *cache_arena(struct code_cache *cache, size_t size);
+static inline struct region *cache_region(struct code_cache *cache)
+{
+    return &cache->region[cache->current];
+}
 void thunks_generate(struct vcpu *v);
 
 /* A translation made by gen.c: appended to the cache. */

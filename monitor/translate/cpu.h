@@ -247,6 +247,7 @@ struct vcpu {
     struct translate *engine;
     unsigned index;
     struct code_cache *cache;
+    struct block *resolved; /* by the last block_resolve */
     uint64_t gdtr_base, idtr_base;
     uint16_t gdtr_limit, idtr_limit;
     uint64_t cr0, cr2, cr3, cr4, xcr0;

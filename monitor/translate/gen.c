@@ -370,11 +370,13 @@ static struct block *block_commit(struct gen *g, unsigned guest_size, uint64_t l
     b->code_end = g->e.p - c->rw;
     b->guest_size = guest_size;
     b->sites_count = g->sites_count;
-    b->sites = cache_arena(c, g->sites_count * sizeof *b->sites);
+    struct region *r = cache_region(c);
+    b->sites = r->sites + r->sites_count;
+    r->sites_count += g->sites_count;
     memcpy(b->sites, g->sites, g->sites_count * sizeof *b->sites);
     b->valid = true;
-    c->blocks_count++;
-    c->used = (b->code_end + 15) & ~15u;
+    r->blocks_count++;
+    r->used = (b->code_end + 15) & ~15u;
     g->v->blocks++;
     return b;
 }
@@ -409,12 +411,13 @@ struct block *block_translate_bytes(struct vcpu *v, uint64_t linear, uint32_t mo
         return NULL;
     }
     block_liveness(g);
-    struct block *b = g->b = &c->blocks[c->blocks_count];
+    struct region *r = cache_region(c);
+    struct block *b = g->b = &r->blocks[r->blocks_count];
     memset(b, 0, sizeof *b);
     b->linear = linear;
     b->mode = mode_number;
-    b->code = c->used;
-    g->e = (struct emitter){c->rw + c->used, c->rw + c->size};
+    b->code = r->used;
+    g->e = (struct emitter){c->rw + r->used, c->rw + r->end};
     unsigned size = 0;
     uint8_t *limit = g->e.p + BLOCK_ROOM / 2;
     for (g->i = 0; g->i < g->n && !g->ended; g->i++) {

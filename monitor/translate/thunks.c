@@ -175,7 +175,6 @@ void thunks_generate(struct vcpu *v)
     generate_resume(v, &e);
     generate_enter(v, &e);
     c->start = (e.p - c->rw + 63) & ~63ul;
-    c->used = c->start;
 }
 
 /* R14 holds the instruction pointer (architectural: without the CS base), as in the next two. */
@@ -190,8 +189,8 @@ static void link_missed(struct vcpu *v, uint64_t rip, struct link *link)
         cpu_resume(v); /* the link is gone */
     }
     uint32_t offset = code - c->rx;
-    struct block *to = block_find_host(c, offset);
-    if (link->from->valid && to && to->code == offset && to->valid && to->page[1] == ~0ull &&
+    struct block *to = v->resolved;
+    if (link->from->valid && to->code == offset && to->valid && to->page[1] == ~0ull &&
         to->linear == link->target && to->page[0] == link->from->page[0] &&
         to->mode == link->from->mode && !link->to) {
         link->to = to;

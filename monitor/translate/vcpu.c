@@ -199,7 +199,7 @@ static void fault_handler(int sig, siginfo_t *info, void *context)
     struct vcpu *v = vcpu_current();
     uint64_t pc = uc->uc_mcontext.gregs[REG_RIP];
     if (!v || pc < (uint64_t)v->cache->rx + v->cache->start ||
-        pc >= (uint64_t)v->cache->rx + v->cache->used) {
+        pc >= (uint64_t)v->cache->rx + v->cache->size) {
         signal_pass_on(sig, info, context);
         return;
     }
