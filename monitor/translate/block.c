@@ -107,6 +107,9 @@ void cache_flush(struct vcpu *v)
     }
     c->modes_count = 0;
     c->flushes++;
+    for (unsigned i = 0; i < RESOLVED_SIZE; i++) {
+        v->recent[i].block = NULL;
+    }
     jump_clear(v);
 }
 
@@ -204,6 +207,26 @@ void jump_flush(struct vcpu *v, bool kernel)
     }
 }
 
+/* Entries for rips in one page, and for blocks that straddle into it. Tags are rips: outside 64-bit mode the CS
+ * base moves them, so everything goes then. */
+void jump_flush_page(struct vcpu *v, uint64_t linear)
+{
+    unsigned per_page = GUEST_PAGE_SIZE >> JUMP_SHIFT, half = JUMP_SIZE / 2;
+    unsigned base = linear >> 47 & 1 ? half : 0, first = (linear & ~0xfffull) >> JUMP_SHIFT & (half - 1);
+    if (!(cpu_mode(v) & MODE_LONG)) {
+        jump_flush(v, true);
+        return;
+    }
+    for (unsigned s = 0; s < JUMP_SLOTS; s++) {
+        if (base ? v->jump_kernel_used[s] : v->jump_user_used[s]) {
+            uint64_t *p = v->jump[s].tag + base + first, n = per_page;
+            __asm__ volatile("rep stosq" : "+D"(p), "+c"(n) : "a"(1ull) : "memory");
+            v->jump[s].tag[base + ((first - 1) & (half - 1))] = 1;
+            v->jump[s].tag[base + ((first - 2) & (half - 1))] = 1;
+        }
+    }
+}
+
 static void jump_install(struct vcpu *v, unsigned slot, uint64_t rip, void *code, bool global)
 {
     unsigned i = jump_index(rip);
@@ -277,10 +300,19 @@ static void block_unlink(struct code_cache *c, struct block *b)
     }
 }
 
+static struct resolved *recent_slot(struct vcpu *v, uint64_t linear, uint64_t page, uint32_t mode)
+{
+    return &v->recent[((linear ^ linear >> 13) + (page >> 8) + mode) % RESOLVED_SIZE];
+}
+
 static void block_drop(struct vcpu *v, struct block *b)
 {
     struct code_cache *c = v->cache;
+    struct resolved *recent = recent_slot(v, b->linear, b->page[0], b->mode);
     b->valid = false;
+    if (recent->block == b) {
+        recent->block = NULL;
+    }
     v->invalidations++;
     block_unlink(c, b);
     for (struct block **p = &c->hash[block_hash(b->linear, b->page[0], b->mode)]; *p;
@@ -470,11 +502,16 @@ void smc_check(struct vcpu *v)
 
 /* --- resolving --- */
 
-static struct block *block_lookup(struct code_cache *c, uint64_t linear, uint64_t page,
-                                  uint32_t mode)
+static struct block *block_lookup(struct vcpu *v, uint64_t linear, uint64_t page, uint32_t mode)
 {
+    struct code_cache *c = v->cache;
+    struct resolved *r = recent_slot(v, linear, page, mode);
+    if (r->linear == linear && r->page == page && r->mode == mode && r->block) {
+        return r->block;
+    }
     for (struct block *b = c->hash[block_hash(linear, page, mode)]; b; b = b->hash_next) {
         if (b->linear == linear && b->page[0] == page && b->mode == mode) {
+            *r = (struct resolved){linear, page, b, mode};
             return b;
         }
     }
@@ -588,7 +625,7 @@ void *block_resolve(struct vcpu *v)
     page = (host - v->engine->pool) & ~0xfffull;
     unsigned mode = mode_intern(v, flags, cs_base);
     unsigned slot = jump_slot_for(v, mode);
-    struct block *b = block_lookup(c, linear, page, mode);
+    struct block *b = block_lookup(v, linear, page, mode);
     if (b && b->page[1] != ~0ull) {
         second_page(v, linear, &page2);
         if (page2 != b->page[1]) {

@@ -172,6 +172,14 @@ struct jump_slot {
     void *code[JUMP_SIZE];
 };
 
+/* Blocks found lately, by linear address and the pool page behind it, so that it outlives a change of CR3. */
+struct resolved {
+    uint64_t linear, page;
+    struct block *block;
+    uint32_t mode;
+};
+#define RESOLVED_SIZE 8192u
+
 struct page_cached {
     uint64_t gpa;
     struct page_info info;
@@ -277,6 +285,7 @@ struct vcpu {
 
     struct tlb2 tlb2[TLB2_SIZE];
     struct page_cached pages[PAGES_CACHED];
+    struct resolved recent[RESOLVED_SIZE];
     uint32_t gen, gen_global, gen_next;
     uint32_t pcid_gen[4096];
     uint64_t large_map[2][64]; /* filters over 4 MiB and 1 GiB units: large pages seen there since
@@ -456,6 +465,7 @@ uint64_t cpu_next_rip(struct vcpu *v);
 void block_invalidate(struct vcpu *v, uint64_t pool_offset, uint64_t len);
 void code_written(struct vcpu *v, uint8_t *host, unsigned len);
 void jump_flush(struct vcpu *v, bool kernel);
+void jump_flush_page(struct vcpu *v, uint64_t linear);
 
 /* system.c, string.c, legacy.c, fpu.c: instruction helpers, see gen_system.c for their callers. */
 uint64_t cpu_guest_tsc(struct vcpu *v);

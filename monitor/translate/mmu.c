@@ -462,7 +462,7 @@ void tlb_flush_page(struct vcpu *v, uint64_t linear)
             v->tlb[m].read[i] = v->tlb[m].write[i] = TLB_EMPTY;
         }
     }
-    jump_flush(v, true);
+    jump_flush_page(v, linear);
 }
 
 /* Forgets first-level write entries that point into a pool range. */
