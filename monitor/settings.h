@@ -43,7 +43,8 @@ struct settings {
 
 struct settings *settings_new(const char *name); /* defaults, a fresh uuid */
 void settings_free(struct settings *s);
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(struct settings, settings_free)
+typedef struct settings RsSettings; /* g_autoptr(RsSettings): the macro takes one word only */
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(RsSettings, settings_free)
 /* Reads folder/machine.ini. NULL and an error naming the file and line. */
 struct settings *settings_load(const char *folder, GError **error);
 /* Writes aside, fsyncs, renames. Keeps unknown keys and comments of the file that is there. */
