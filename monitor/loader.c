@@ -96,6 +96,8 @@ static bool boot_store(struct boot *b, uint64_t at, const void *bytes, uint64_t 
 
 /* The chip set as firmware leaves it. */
 
+#define VGA_DEVFN (2 << 3) /* machine_table.c */
+
 static void config_write(struct boot *b, uint8_t devfn, uint32_t reg, uint32_t value, unsigned size)
 {
     pci_bus_config_write(b->m->pci, 0, devfn, reg, value, size);
@@ -258,6 +260,36 @@ static void cpu_enter(struct boot *b, struct cpu_state *cpu, uint32_t entry)
     cpu->gpr[CPU_RBP] = cpu->gpr[CPU_RDI] = cpu->gpr[CPU_RBX] = 0;
 }
 
+static void dispi_write(struct boot *b, uint16_t index, uint16_t value)
+{
+    ports_write(b->m->ports, 0x1ce, index, 2);
+    ports_write(b->m->ports, 0x1cf, value, 2);
+}
+
+/* A linear framebuffer, as a VESA BIOS would leave it (screen_info in the zero page, Linux'
+ * include/uapi/linux/screen_info.h), so that the kernel has a console on the screen. */
+static void screen_setup(struct boot *b, uint8_t *info)
+{
+    static const uint8_t channels[8] = {8, 16, 8, 8, 8, 0, 8, 24}; /* sizes, positions: RGBX */
+    uint32_t base = pci_bus_config_read(b->m->pci, 0, VGA_DEVFN, 0x10, 4) & ~15u;
+    const uint32_t width = 1024, height = 768;
+
+    dispi_write(b, 4, 0);
+    dispi_write(b, 1, (uint16_t)width);
+    dispi_write(b, 2, (uint16_t)height);
+    dispi_write(b, 3, 32);
+    dispi_write(b, 4, 0x41); /* on, linear */
+    info[0x0f] = 0x23;       /* VIDEO_TYPE_VLFB */
+    put32(info + 0x12, width | height << 16);
+    info[0x16] = 32;
+    put32(info + 0x18, base);
+    put32(info + 0x1c, width * height * 4 >> 16);
+    info[0x24] = (uint8_t)(width * 4);
+    info[0x25] = (uint8_t)(width * 4 >> 8);
+    memcpy(info + 0x26, channels, sizeof channels);
+    info[0x32] = 1; /* pages */
+}
+
 static bool linux_zero_page(struct boot *b, uint64_t kernel_at)
 {
     uint8_t page[4096] = {0};
@@ -274,6 +306,9 @@ static bool linux_zero_page(struct boot *b, uint64_t kernel_at)
     put64(page + 0x070, RSDP_AT);
     page[0x1e8] = (uint8_t)b->map_count;
     memcpy(page + 0x2d0, b->map, b->map_count * sizeof b->map[0]);
+    if (b->m->vga) {
+        screen_setup(b, page);
+    }
     return boot_store(b, ZERO_PAGE_AT, page, sizeof page);
 }
 

@@ -9,6 +9,7 @@
 
 #include "ahci.h"
 #include "block/block.h"
+#include "engines.h"
 #include "lock.h"
 #include "machine_internal.h"
 
@@ -233,7 +234,8 @@ static bool open_backends(struct machine *m, GError **error)
     }
     for (unsigned i = 0; i < c->disk_count; i++) {
         unsigned flags = (c->disks[i].readonly ? BLOCK_READ_ONLY : 0) |
-                         (c->disks[i].snapshot ? BLOCK_SNAPSHOT : 0);
+                         (c->disks[i].snapshot ? BLOCK_SNAPSHOT : 0) |
+                         (c->disks[i].raw ? BLOCK_RAW : 0);
         if (!(m->disk[i] = block_open(c->disks[i].path, flags, error))) {
             return false;
         }
@@ -292,6 +294,7 @@ static bool create_engine(struct machine *m, GError **error)
     if (!m->engine_ops) {
         return false;
     }
+    m->engine_reason = engines_reason(m->engine_ops);
     m->engine = m->engine_ops->create(&config, error);
     memory_set_listener(m->memory, memory_changed, m);
     memory_set_code_listener(m->memory, code_written, m);
@@ -372,6 +375,8 @@ void machine_free(struct machine *m)
     input_free(m->input);
     ports_free(m->ports);
     g_free(m->vga_rom);
+    g_free(m->problem);
+    g_free(m->engine_reason);
     memory_free(m->memory);
     clock_free(m->clock);
     config_free(&m->config);
@@ -457,6 +462,21 @@ struct screen *machine_screen(struct machine *m)
 const char *machine_engine_name(const struct machine *m)
 {
     return m->engine_ops->name;
+}
+
+const char *machine_engine_reason(const struct machine *m)
+{
+    return m->engine_reason ? m->engine_reason : "";
+}
+
+const char *machine_problem(const struct machine *m)
+{
+    return m->state == MACHINE_IO_ERROR ? m->problem : NULL;
+}
+
+const char *machine_serial_path(const struct machine *m)
+{
+    return chardev_path(m->serial);
 }
 
 bool machine_change_cdrom(struct machine *m, const char *path, bool force, GError **error)

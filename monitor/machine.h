@@ -22,6 +22,7 @@ struct machine;
 struct machine_disk {
     const char *path;
     bool readonly, snapshot; /* snapshot: writes are forgotten at the end */
+    bool raw;                /* do not look for a format in it */
 };
 
 struct machine_config {
@@ -85,5 +86,11 @@ bool machine_restore(struct machine *machine, const char *path, GError **error);
 struct input *machine_input(struct machine *machine);
 struct screen *machine_screen(struct machine *machine);
 const char *machine_engine_name(const struct machine *machine);
+/* Why not a faster engine: one sentence, empty when there is none to tell. */
+const char *machine_engine_reason(const struct machine *machine);
+/* In MACHINE_IO_ERROR: which disk, what is wrong and what to do; else NULL. */
+const char *machine_problem(const struct machine *machine);
+/* The pseudo-terminal behind the first serial port, or NULL. */
+const char *machine_serial_path(const struct machine *machine);
 /* NULL `path` takes the disc out. `force`: even if the guest has locked the drive. */
 bool machine_change_cdrom(struct machine *machine, const char *path, bool force, GError **error);

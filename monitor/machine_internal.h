@@ -50,7 +50,9 @@ struct machine {
     struct chardev *serial, *debugcon;
     struct block *disk[MACHINE_MAX_DISKS], *cdrom;
 
-    unsigned requests; /* bits of enum machine_request, under the machine lock */
+    char *problem;       /* about the last disk error, under the machine lock */
+    char *engine_reason; /* why no faster one runs */
+    unsigned requests;   /* bits of enum machine_request, under the machine lock */
     unsigned exit_code;
     GSource *request_source;
 };

@@ -3,11 +3,13 @@
  * State files: a paused machine on disk.
  *
  *   8 bytes   "RNGSTATE"
- *   u32       1: version of this layout
- *   u32       length of the GVariant that follows (a{s(ua{sv})}, little-endian, normal form)
- *   ...       the GVariant: "machine", "cpu.N" and the rows of the machine table
- *   then runs of pool pages that are not all zero: u64 first page, u64 pages, the pages; ended by
- * pages = 0
+ *   u32       2: version of this layout
+ *   u32       unpacked length of the GVariant
+ *   then one zstd frame with checksum, which holds
+ *     the GVariant a{s(ua{sv})}, little-endian, normal form: "machine", "cpu.N" and the rows of the
+ *     machine table
+ *     runs of pool pages that are not all zero: u64 first page, u64 pages, the pages; the end is a
+ *     run of 0 pages
  *
  * All integers little-endian. A file may be damaged or hostile: everything is checked against this
  * machine before use.
@@ -18,12 +20,13 @@
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
+#include <zstd.h>
 
 #include "lock.h"
 #include "machine_internal.h"
 
 #define MAGIC         "RNGSTATE"
-#define LAYOUT        1u
+#define LAYOUT        2u
 #define VARIANT_MAX   (64u << 20)
 #define VARIANT_TYPE  G_VARIANT_TYPE("a{s(ua{sv})}")
 #define BUSY_TIME_OUT (30 * G_USEC_PER_SEC)
@@ -114,31 +117,95 @@ static bool page_is_zero(const uint8_t *page)
     return true;
 }
 
-static bool run_write(FILE *file, uint64_t first, uint64_t count, const uint8_t *pages)
+/* A stream of the state file: the head goes out as it is, the rest through zstd. */
+struct packer {
+    FILE *file;
+    ZSTD_CStream *zstd;
+    uint8_t out[64 << 10];
+};
+
+static bool packer_put(struct packer *p, const void *bytes, size_t len, ZSTD_EndDirective end)
+{
+    ZSTD_inBuffer in = {bytes, len, 0};
+    size_t left;
+
+    do {
+        ZSTD_outBuffer out = {p->out, sizeof p->out, 0};
+        left = ZSTD_compressStream2(p->zstd, &out, &in, end);
+        if (ZSTD_isError(left)) {
+            errno = ENOMEM;
+            return false;
+        }
+        if (out.pos && fwrite(p->out, out.pos, 1, p->file) != 1) {
+            return false;
+        }
+    } while (in.pos < in.size || (end == ZSTD_e_end && left));
+    return true;
+}
+
+static bool run_write(struct packer *p, uint64_t first, uint64_t count, const uint8_t *pages)
 {
     uint64_t head[2] = {GUINT64_TO_LE(first), GUINT64_TO_LE(count)};
 
-    return fwrite(head, sizeof head, 1, file) == 1 &&
-           (!count || fwrite(pages, GUEST_PAGE_SIZE, count, file) == count);
+    return packer_put(p, head, sizeof head, ZSTD_e_continue) &&
+           (!count || packer_put(p, pages, count << GUEST_PAGE_SHIFT, ZSTD_e_continue));
 }
 
-static bool pages_write(struct machine *m, FILE *file)
+/* The runs in pages [page, end). */
+static bool range_write(struct packer *p, const uint8_t *base, uint64_t page, uint64_t end)
 {
-    const uint8_t *base = memory_pool_base(m->memory);
-    uint64_t pages = memory_pool_size(m->memory) >> GUEST_PAGE_SHIFT, page = 0;
-
-    while (page < pages) {
+    while (page < end) {
         uint64_t first = page;
-        while (page < pages && !page_is_zero(base + (page << GUEST_PAGE_SHIFT))) {
+        while (page < end && !page_is_zero(base + (page << GUEST_PAGE_SHIFT))) {
             page++;
         }
         if (page > first &&
-            !run_write(file, first, page - first, base + (first << GUEST_PAGE_SHIFT))) {
+            !run_write(p, first, page - first, base + (first << GUEST_PAGE_SHIFT))) {
             return false;
         }
         page += page == first;
     }
-    return run_write(file, 0, 0, NULL);
+    return true;
+}
+
+/* Pages that nobody has touched are holes in the memfd; reading them here would fill them. */
+static bool pages_write(struct machine *m, struct packer *p)
+{
+    const uint8_t *base = memory_pool_base(m->memory);
+    int fd = memory_pool_fd(m->memory);
+    off_t end = (off_t)memory_pool_size(m->memory), at = 0;
+
+    while (at < end) {
+        off_t data = lseek(fd, at, SEEK_DATA), hole;
+        if (data < 0 && errno == ENXIO) {
+            break;
+        }
+        data = data < 0 ? at : data;
+        hole = data < end ? lseek(fd, data, SEEK_HOLE) : end;
+        hole = hole < 0 || hole > end ? end : hole;
+        if (!range_write(p, base, (uint64_t)data >> GUEST_PAGE_SHIFT,
+                         (uint64_t)(hole + GUEST_PAGE_SIZE - 1) >> GUEST_PAGE_SHIFT)) {
+            return false;
+        }
+        at = hole > data ? hole : end;
+    }
+    return run_write(p, 0, 0, NULL) && packer_put(p, NULL, 0, ZSTD_e_end);
+}
+
+static bool packed_write(struct machine *m, GVariant *all, FILE *file)
+{
+    struct packer *p = g_new0(struct packer, 1);
+    bool ok;
+
+    p->file = file;
+    p->zstd = ZSTD_createCStream();
+    ok = p->zstd && !ZSTD_isError(ZSTD_CCtx_setParameter(p->zstd, ZSTD_c_compressionLevel, 1)) &&
+         !ZSTD_isError(ZSTD_CCtx_setParameter(p->zstd, ZSTD_c_checksumFlag, 1)) &&
+         packer_put(p, g_variant_get_data(all), g_variant_get_size(all), ZSTD_e_continue) &&
+         pages_write(m, p);
+    ZSTD_freeCStream(p->zstd);
+    g_free(p);
+    return ok;
 }
 
 static bool file_write(struct machine *m, FILE *file)
@@ -147,8 +214,7 @@ static bool file_write(struct machine *m, FILE *file)
     uint32_t head[2] = {GUINT32_TO_LE(LAYOUT), GUINT32_TO_LE((uint32_t)g_variant_get_size(all))};
 
     return fwrite(MAGIC, 8, 1, file) == 1 && fwrite(head, sizeof head, 1, file) == 1 &&
-           fwrite(g_variant_get_data(all), g_variant_get_size(all), 1, file) == 1 &&
-           pages_write(m, file) && fflush(file) == 0 && fsync(fileno(file)) == 0;
+           packed_write(m, all, file) && fflush(file) == 0 && fsync(fileno(file)) == 0;
 }
 
 static void folder_sync(const char *path)
@@ -232,40 +298,98 @@ bool machine_save(struct machine *m, const char *path, GError **error)
     return ok;
 }
 
-static GVariant *variant_read(FILE *file, const char *path, GError **error)
-{
-    char magic[8];
-    uint32_t head[2], size;
-    g_autofree uint8_t *bytes = NULL;
-    g_autoptr(GVariant) raw = NULL;
+/* The way back. `unpacker_get` fails at the end of the file, on damage and when the checksum is
+ * wrong. */
+struct unpacker {
+    FILE *file;
+    ZSTD_DStream *zstd;
+    ZSTD_inBuffer in;
+    size_t left; /* 0: the frame has ended and its checksum was right */
+    uint8_t buffer[64 << 10];
+};
 
-    if (fread(magic, 8, 1, file) != 1 || fread(head, sizeof head, 1, file) != 1 ||
-        memcmp(magic, MAGIC, 8) != 0 || GUINT32_FROM_LE(head[0]) != LAYOUT) {
-        damaged(path, "it is no state file of this version", error);
+static struct unpacker *unpacker_new(FILE *file)
+{
+    struct unpacker *u = g_new0(struct unpacker, 1);
+
+    u->file = file;
+    u->zstd = ZSTD_createDStream();
+    u->in.src = u->buffer;
+    u->left = 1;
+    return u;
+}
+
+static void unpacker_free(struct unpacker *u)
+{
+    ZSTD_freeDStream(u->zstd);
+    g_free(u);
+}
+
+static bool unpacker_get(struct unpacker *u, void *bytes, size_t len)
+{
+    ZSTD_outBuffer out = {bytes, len, 0};
+
+    while (out.pos < out.size) {
+        size_t before = out.pos;
+        if (u->left == 0) {
+            return false;
+        }
+        if (u->in.pos == u->in.size) {
+            u->in.size = fread(u->buffer, 1, sizeof u->buffer, u->file);
+            u->in.pos = 0;
+        }
+        u->left = ZSTD_decompressStream(u->zstd, &out, &u->in);
+        if (ZSTD_isError(u->left) || (out.pos == before && u->in.size == 0)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Nothing may follow, and the checksum must be right. */
+static bool unpacker_end(struct unpacker *u)
+{
+    uint8_t more;
+
+    return !unpacker_get(u, &more, 1) && u->left == 0;
+}
+
+static GVariant *variant_read(struct unpacker *u, uint32_t size, const char *path, GError **error)
+{
+    g_autofree uint8_t *bytes = size && size <= VARIANT_MAX ? g_try_malloc(size) : NULL;
+    g_autoptr(GVariant) raw = NULL;
+    uint8_t *kept = bytes;
+
+    if (!bytes || !unpacker_get(u, bytes, size)) {
+        damaged(path, "it is cut off or damaged", error);
         return NULL;
     }
-    size = GUINT32_FROM_LE(head[1]);
-    bytes = size && size <= VARIANT_MAX ? g_try_malloc(size) : NULL;
-    if (!bytes || fread(bytes, size, 1, file) != 1) {
-        damaged(path, "it is cut off", error);
-        return NULL;
-    }
-    raw = g_variant_ref_sink(
-        g_variant_new_from_data(VARIANT_TYPE, bytes, size, FALSE, g_free, bytes));
     bytes = NULL;
+    raw =
+        g_variant_ref_sink(g_variant_new_from_data(VARIANT_TYPE, kept, size, FALSE, g_free, kept));
     return g_variant_get_normal_form(raw);
 }
 
-static bool pages_read(struct machine *m, FILE *file, const char *path, GError **error)
+static void pool_clear(struct machine *m)
+{
+    uint64_t size = memory_pool_size(m->memory);
+
+    if (fallocate(memory_pool_fd(m->memory), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
+                  (off_t)size) < 0) {
+        memset(memory_pool_base(m->memory), 0, size);
+    }
+}
+
+static bool pages_read(struct machine *m, struct unpacker *u, const char *path, GError **error)
 {
     uint8_t *base = memory_pool_base(m->memory);
     uint64_t pages = memory_pool_size(m->memory) >> GUEST_PAGE_SHIFT, head[2];
 
-    memset(base, 0, pages << GUEST_PAGE_SHIFT);
+    pool_clear(m);
     for (;;) {
         uint64_t first, count;
-        if (fread(head, sizeof head, 1, file) != 1) {
-            return damaged(path, "its memory image is cut off", error);
+        if (!unpacker_get(u, head, sizeof head)) {
+            return damaged(path, "its memory image is cut off or damaged", error);
         }
         first = GUINT64_FROM_LE(head[0]);
         count = GUINT64_FROM_LE(head[1]);
@@ -273,12 +397,12 @@ static bool pages_read(struct machine *m, FILE *file, const char *path, GError *
             break;
         }
         if (first >= pages || count > pages - first ||
-            fread(base + (first << GUEST_PAGE_SHIFT), GUEST_PAGE_SIZE, count, file) != count) {
+            !unpacker_get(u, base + (first << GUEST_PAGE_SHIFT), count << GUEST_PAGE_SHIFT)) {
             return damaged(path, "its memory image is damaged", error);
         }
     }
     memory_wrote(m->memory, base, pages << GUEST_PAGE_SHIFT);
-    return true;
+    return unpacker_end(u) || damaged(path, "its checksum is wrong", error);
 }
 
 static struct state *entry_begin(GVariant *all, const char *name)
@@ -327,9 +451,23 @@ static bool devices_apply(struct machine *m, GVariant *all, GError **error)
     return true;
 }
 
-static bool restore_locked(struct machine *m, FILE *file, const char *path, GError **error)
+static bool head_read(FILE *file, uint32_t *size, const char *path, GError **error)
 {
-    g_autoptr(GVariant) all = variant_read(file, path, error);
+    char magic[8];
+    uint32_t head[2];
+
+    if (fread(magic, 8, 1, file) != 1 || fread(head, sizeof head, 1, file) != 1 ||
+        memcmp(magic, MAGIC, 8) != 0 || GUINT32_FROM_LE(head[0]) != LAYOUT) {
+        return damaged(path, "it is no state file of this version of Ringside", error);
+    }
+    *size = GUINT32_FROM_LE(head[1]);
+    return true;
+}
+
+static bool restore_unpacked(struct machine *m, struct unpacker *u, uint32_t size, const char *path,
+                             GError **error)
+{
+    g_autoptr(GVariant) all = variant_read(u, size, path, error);
     struct state *s;
 
     if (!all) {
@@ -341,8 +479,23 @@ static bool restore_locked(struct machine *m, FILE *file, const char *path, GErr
         return false;
     }
     machine_reset_devices(m);
-    return pages_read(m, file, path, error) && devices_apply(m, all, error) &&
+    return pages_read(m, u, path, error) && devices_apply(m, all, error) &&
            cpus_apply(m, all, error);
+}
+
+static bool restore_locked(struct machine *m, FILE *file, const char *path, GError **error)
+{
+    struct unpacker *u;
+    uint32_t size;
+    bool ok;
+
+    if (!head_read(file, &size, path, error)) {
+        return false;
+    }
+    u = unpacker_new(file);
+    ok = restore_unpacked(m, u, size, path, error);
+    unpacker_free(u);
+    return ok;
 }
 
 bool machine_restore(struct machine *m, const char *path, GError **error)

@@ -3,6 +3,7 @@
  * The machine: one row per device. Creating, resetting, saving and restoring all walk this table in
  * order.
  */
+#include <errno.h>
 #include <gio/gio.h>
 #include <string.h>
 #include <time.h>
@@ -132,9 +133,19 @@ static void guest_debug_exit(void *opaque, unsigned code)
 
 static void disk_error(void *opaque, unsigned port, int error_errno)
 {
-    device_log("ahci", "disk %u cannot be written: %s; the machine is paused", port,
-               g_strerror(error_errno));
-    machine_request(opaque, REQUEST_IO_ERROR);
+    struct machine *m = opaque;
+    const char *path = port < m->config.disk_count ? m->config.disks[port].path : "?";
+    const char *remedy =
+        error_errno == ENOSPC || error_errno == EDQUOT
+            ? "The disk it lies on is full. Make space there, then resume the machine"
+            : "Put this right, then resume the machine";
+
+    g_free(m->problem);
+    m->problem = g_strdup_printf("The machine is paused because its disk %s cannot be written: "
+                                 "%s. %s; nothing is lost.",
+                                 path, g_strerror(error_errno), remedy);
+    device_log("ahci", "%s", m->problem);
+    machine_request(m, REQUEST_IO_ERROR);
 }
 
 static int64_t host_seconds(void)

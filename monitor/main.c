@@ -1,112 +1,53 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * ringside-monitor: runs one machine in the foreground.
- *
- * Exit status: 0 the guest powered itself off, (v << 1) | 1 it wrote v to the debug exit port, 100
- * it reset
- * (--no-reboot), 101 triple fault, 1 it could not be started, 130 interrupted.
+ * ringside-monitor: runs one machine; --machine FOLDER for one of the library, other options for a
+ * throw-away one in the foreground. Exit statuses: status.h.
  */
 #include <glib-unix.h>
 #include <gio/gio.h>
 #include <locale.h>
 #include <signal.h>
-#include <stdlib.h>
+#include <stdio.h>
+#include <string.h>
 
+#include "block/block.h"
+#include "lock.h"
 #include "log.h"
-#include "machine.h"
+#include "options.h"
+#include "picture.h"
+#include "serve.h"
+#include "status.h"
 
-#define STATUS_FAILED       1
-#define STATUS_RESET        100
-#define STATUS_TRIPLE_FAULT 101
-#define STATUS_INTERRUPTED  130
-
-struct options {
-    struct machine_config config;
-    int memory_mib, cpus;
-    gboolean snapshot, readonly, debug_exit, no_reboot;
-    char **disks, *name, *engine, *engine_options, *kernel, *initrd, *append, *firmware, *cdrom,
-        *boot, *serial, *debugcon, *log;
-};
+#define DISK_MAX      (1ull << 46)
+#define RETRY_SECONDS 5u
 
 struct run {
     GMainLoop *loop;
+    struct machine *machine;
+    const struct options *options;
     int status;
 };
 
-static bool options_finish(struct options *o, GError **error)
+static bool take_picture(struct run *run)
 {
-    struct machine_config *c = &o->config;
+    struct screen *screen = machine_screen(run->machine);
+    g_autoptr(GError) error = NULL;
 
-    *c = (struct machine_config){
-        .name = o->name,
-        .memory_bytes = (uint64_t)MAX(o->memory_mib, 0) << 20,
-        .cpus = (unsigned)MAX(o->cpus, 0),
-        .engine = o->engine,
-        .engine_options = o->engine_options,
-        .kernel = o->kernel,
-        .initrd = o->initrd,
-        .append = o->append,
-        .firmware = o->firmware,
-        .cdrom = o->cdrom,
-        .boot_order = o->boot,
-        .serial = o->serial,
-        .debugcon = o->debugcon,
-        .debug_exit = o->debug_exit,
-        .no_reboot = o->no_reboot,
-    };
-    for (unsigned i = 0; o->disks && o->disks[i]; i++) {
-        if (i == MACHINE_MAX_DISKS) {
-            g_set_error(error, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT, "At most %u disks",
-                        MACHINE_MAX_DISKS);
-            return false;
-        }
-        c->disks[c->disk_count++] =
-            (struct machine_disk){o->disks[i], o->readonly != FALSE, o->snapshot != FALSE};
+    machine_lock();
+    screen_refresh(screen);
+    picture_write_png(run->options->screenshot, screen_pixels(screen), screen_width(screen),
+                      screen_height(screen), screen_stride(screen), &error);
+    machine_unlock();
+    if (error) {
+        log_message("%s: %s", run->options->screenshot, error->message);
     }
-    return true;
+    return !error;
 }
 
-static bool options_parse(struct options *o, int *argc, char ***argv, GError **error)
+static void run_end(struct run *run, int status)
 {
-    const GOptionEntry entries[] = {
-        {"name", 0, 0, G_OPTION_ARG_STRING, &o->name, "Name of the machine", "NAME"},
-        {"memory", 'm', 0, G_OPTION_ARG_INT, &o->memory_mib, "Memory (256)", "MiB"},
-        {"cpus", 'c', 0, G_OPTION_ARG_INT, &o->cpus, "CPUs (1)", "N"},
-        {"kernel", 'k', 0, G_OPTION_ARG_FILENAME, &o->kernel, "Start this kernel", "FILE"},
-        {"initrd", 'i', 0, G_OPTION_ARG_FILENAME, &o->initrd, "Its initial RAM disk", "FILE"},
-        {"append", 'a', 0, G_OPTION_ARG_STRING, &o->append, "Its command line", "TEXT"},
-        {"disk", 'd', 0, G_OPTION_ARG_FILENAME_ARRAY, &o->disks, "A disk; up to 5 times", "FILE"},
-        {"snapshot", 0, 0, G_OPTION_ARG_NONE, &o->snapshot, "Forget writes to disks", NULL},
-        {"readonly", 0, 0, G_OPTION_ARG_NONE, &o->readonly, "Disks are read-only", NULL},
-        {"cdrom", 0, 0, G_OPTION_ARG_FILENAME, &o->cdrom, "A disc image", "FILE"},
-        {"boot", 0, 0, G_OPTION_ARG_STRING, &o->boot, "Boot order: c disk, d disc", "cd"},
-        {"engine", 'e', 0, G_OPTION_ARG_STRING, &o->engine, "translate, kvm, driver", "NAME"},
-        {"engine-options", 0, 0, G_OPTION_ARG_STRING, &o->engine_options, "Switches", "LIST"},
-        {"firmware", 0, 0, G_OPTION_ARG_FILENAME, &o->firmware, "BIOS image", "FILE"},
-        {"serial", 's', 0, G_OPTION_ARG_STRING, &o->serial, "stdio, pty, file:PATH", "SPEC"},
-        {"debugcon", 0, 0, G_OPTION_ARG_FILENAME, &o->debugcon, "Firmware log", "FILE"},
-        {"debug-exit", 0, 0, G_OPTION_ARG_NONE, &o->debug_exit, "Port F4h ends the run", NULL},
-        {"no-reboot", 0, 0, G_OPTION_ARG_NONE, &o->no_reboot, "A reset ends the run", NULL},
-        {"log", 0, 0, G_OPTION_ARG_FILENAME, &o->log, "Log file", "FILE"},
-        {0},
-    };
-    g_autoptr(GOptionContext) context = g_option_context_new("- run a virtual machine");
-
-    o->memory_mib = 256;
-    o->cpus = 1;
-    g_option_context_add_main_entries(context, entries, NULL);
-    return g_option_context_parse(context, argc, argv, error) && options_finish(o, error);
-}
-
-static void options_clear(struct options *o)
-{
-    char *strings[] = {o->name,     o->engine, o->engine_options, o->kernel, o->initrd,   o->append,
-                       o->firmware, o->cdrom,  o->boot,           o->serial, o->debugcon, o->log};
-
-    for (unsigned i = 0; i < G_N_ELEMENTS(strings); i++) {
-        g_free(strings[i]);
-    }
-    g_strfreev(o->disks);
+    run->status = status;
+    g_main_loop_quit(run->loop);
 }
 
 static void guest_exit(void *opaque, enum machine_exit why, unsigned code)
@@ -115,52 +56,141 @@ static void guest_exit(void *opaque, enum machine_exit why, unsigned code)
 
     switch (why) {
     case MACHINE_EXIT_POWER_OFF:
-        run->status = 0;
+        run_end(run, STATUS_POWER_OFF);
         break;
     case MACHINE_EXIT_DEBUG:
-        run->status = (int)(code & 0xff);
+        run_end(run, (int)(code & 0xff));
         break;
     case MACHINE_EXIT_TRIPLE_FAULT:
         log_message("the guest's CPU shut down (triple fault)");
-        run->status = STATUS_TRIPLE_FAULT;
+        run_end(run, STATUS_TRIPLE_FAULT);
         break;
     case MACHINE_EXIT_RESET:
-        run->status = STATUS_RESET;
+        run_end(run, STATUS_RESET);
         break;
     }
-    g_main_loop_quit(run->loop);
+}
+
+static gboolean try_again(gpointer opaque)
+{
+    machine_resume(((struct run *)opaque)->machine);
+    return G_SOURCE_REMOVE;
+}
+
+/* Nobody can press Resume here. */
+static void state_changed(void *opaque, enum machine_state state)
+{
+    struct run *run = opaque;
+
+    if (state == MACHINE_IO_ERROR) {
+        log_message("%s Trying again every %u seconds.", machine_problem(run->machine),
+                    RETRY_SECONDS);
+        g_timeout_add_seconds(RETRY_SECONDS, try_again, run);
+    }
 }
 
 static gboolean interrupted(gpointer opaque)
 {
-    struct run *run = opaque;
-
-    run->status = STATUS_INTERRUPTED;
-    g_main_loop_quit(run->loop);
+    run_end(opaque, STATUS_INTERRUPTED);
     return G_SOURCE_CONTINUE;
 }
 
-static int machine_run(const struct machine_config *config)
+static gboolean timed_out(gpointer opaque)
 {
-    struct run run = {g_main_loop_new(NULL, FALSE), STATUS_FAILED};
-    struct machine_listener listener = {.guest_exit = guest_exit, .opaque = &run};
-    g_autoptr(GError) error = NULL;
-    struct machine *machine = machine_new(config, &error);
+    log_message("the time is up");
+    run_end(opaque, STATUS_TIME_OUT);
+    return G_SOURCE_REMOVE;
+}
 
-    if (machine) {
-        machine_set_listener(machine, &listener);
-        g_unix_signal_add(SIGINT, interrupted, &run);
-        g_unix_signal_add(SIGTERM, interrupted, &run);
-        if (machine_start(machine, &error)) {
+static gboolean picture_due(gpointer opaque)
+{
+    run_end(opaque, STATUS_POWER_OFF);
+    return G_SOURCE_REMOVE;
+}
+
+static void run_prepare(struct run *run)
+{
+    struct machine_listener listener = {state_changed, guest_exit, run};
+
+    machine_set_listener(run->machine, &listener);
+    g_unix_signal_add(SIGINT, interrupted, run);
+    g_unix_signal_add(SIGTERM, interrupted, run);
+    if (run->options->after > 0) {
+        g_timeout_add((guint)(run->options->after * 1000), picture_due, run);
+    }
+    if (run->options->timeout > 0) {
+        g_timeout_add((guint)(run->options->timeout * 1000), timed_out, run);
+    }
+}
+
+static int run_foreground(const struct options *options)
+{
+    g_autoptr(GError) error = NULL;
+    struct run run = {
+        .loop = g_main_loop_new(NULL, FALSE), .options = options, .status = STATUS_FAILED};
+
+    run.machine = machine_new(&options->config, &error);
+    if (run.machine) {
+        run_prepare(&run);
+        if (machine_start(run.machine, &error)) {
             g_main_loop_run(run.loop);
+            if (options->screenshot && !take_picture(&run)) {
+                run.status = STATUS_FAILED;
+            }
         }
     }
     if (error) {
         log_message("%s", error->message);
     }
-    machine_free(machine);
+    machine_free(run.machine);
     g_main_loop_unref(run.loop);
     return run.status;
+}
+
+/* "8G", "512M", "65536". 0: not a size. */
+static uint64_t parse_size(const char *text)
+{
+    static const char units[] = "KMGT";
+    char *end;
+    uint64_t size = g_ascii_strtoull(text, &end, 10);
+    const char *unit = *end ? strchr(units, g_ascii_toupper(*end)) : NULL;
+
+    if (end == text || (*end && (!unit || end[1]))) {
+        return 0;
+    }
+    for (const char *u = units; unit && u <= unit; u++) {
+        size = size > DISK_MAX ? 0 : size << 10;
+    }
+    return size > DISK_MAX ? 0 : (size + BLOCK_SECTOR - 1) / BLOCK_SECTOR * BLOCK_SECTOR;
+}
+
+static int create_disk(const struct options *options)
+{
+    g_autoptr(GError) error = NULL;
+    uint64_t size = parse_size(options->size);
+
+    if (!size) {
+        log_message("\"%s\" is no size for a disk; give for example 8G (at most 64T).",
+                    options->size);
+        return STATUS_FAILED;
+    }
+    if (!block_create_qcow2(options->create_disk, size, &error)) {
+        log_message("%s", error->message);
+        return STATUS_FAILED;
+    }
+    return STATUS_POWER_OFF;
+}
+
+static int run(const struct options *options)
+{
+    if (options->version) {
+        printf("ringside-monitor %s\n", RINGSIDE_VERSION);
+        return STATUS_POWER_OFF;
+    }
+    if (options->create_disk) {
+        return create_disk(options);
+    }
+    return options->machine ? serve_machine(options->machine) : run_foreground(options);
 }
 
 int main(int argc, char **argv)
@@ -176,7 +206,7 @@ int main(int argc, char **argv)
         (options.log && !log_open(options.log, &error))) {
         log_message("%s", error->message);
     } else {
-        status = machine_run(&options.config);
+        status = run(&options);
     }
     options_clear(&options);
     return status;

@@ -214,7 +214,8 @@ static void test_async(void)
         g_assert_cmpuint(data[i][65535], ==, i);
     }
     g_assert_true(block_close(b));
-    g_assert_true(!g_find_program_in_path("qemu-img") || run("qemu-img check -q '%s'", path) == 0);
+    g_autofree char *qemu_img = g_find_program_in_path("qemu-img");
+    g_assert_true(!qemu_img || run("qemu-img check -q '%s'", path) == 0);
 }
 
 static void check_against_raw(const char *path, const uint8_t *shadow, uint64_t size)

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What the files of the control server share.
+ */
+#pragma once
+
+#include "control.h"
+#include "monitor-dbus.h"
+
+#define CONTROL_KEYS 256u
+#define CONTROL_DATA "control" /* of the Machine object: the server, while there is one */
+
+struct client {
+    struct control *control;
+    GDBusConnection *connection;
+    RsMonitorScreen *screen;
+    RsMonitorInput *input;
+    gulong closed_handler;
+
+    /* Screen: what this client has been told, and what waits until it has read that. */
+    bool attached, mode_told, flushing, pending;
+    uint32_t mode;
+    struct screen_rect damage;
+
+    /* Input: what this client holds down. */
+    uint8_t down[CONTROL_KEYS];
+    uint32_t buttons;
+};
+
+struct control {
+    GDBusServer *server;
+    GPtrArray *clients;
+    RsMonitorMachine *machine;
+    struct input *input;
+    struct screen *screen;
+    const struct control_ops *ops;
+    void *opaque;
+    char *socket;
+    guint tick; /* source of the frame timer, 0: nobody watches */
+    bool live;
+};
+
+/* Answers with `error`, as org.ringside.Error.*, and frees it. */
+void control_return_error(GDBusMethodInvocation *invocation, GError *error);
+
+void control_machine_connect(struct control *control);
+void control_screen_connect(struct client *client);
+void control_screen_disconnect(struct client *client);
+void control_screen_wake(struct control *control); /* starts the frame timer if it is needed */
+void control_input_connect(struct client *client);
+void control_input_release(struct client *client);

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The Machine interface: each method is one of the control server's operations.
+ */
+#include "control_internal.h"
+
+typedef void (*complete_fn)(RsMonitorMachine *machine, GDBusMethodInvocation *invocation);
+
+static void answer(bool ok, GError *error, RsMonitorMachine *machine,
+                   GDBusMethodInvocation *invocation, complete_fn complete)
+{
+    if (ok) {
+        complete(machine, invocation);
+    } else {
+        control_return_error(invocation, error);
+    }
+}
+
+static gboolean handle_pause(RsMonitorMachine *machine, GDBusMethodInvocation *invocation,
+                             gpointer opaque)
+{
+    struct control *control = opaque;
+    GError *error = NULL;
+    bool ok = control->ops->pause(control->opaque, &error);
+
+    answer(ok, error, machine, invocation, rs_monitor_machine_complete_pause);
+    return TRUE;
+}
+
+static gboolean handle_resume(RsMonitorMachine *machine, GDBusMethodInvocation *invocation,
+                              gpointer opaque)
+{
+    struct control *control = opaque;
+    GError *error = NULL;
+    bool ok = control->ops->resume(control->opaque, &error);
+
+    answer(ok, error, machine, invocation, rs_monitor_machine_complete_resume);
+    return TRUE;
+}
+
+static gboolean handle_suspend(RsMonitorMachine *machine, GDBusMethodInvocation *invocation,
+                               gpointer opaque)
+{
+    struct control *control = opaque;
+    GError *error = NULL;
+    bool ok = control->ops->suspend(control->opaque, &error);
+
+    answer(ok, error, machine, invocation, rs_monitor_machine_complete_suspend);
+    return TRUE;
+}
+
+static gboolean handle_reset(RsMonitorMachine *machine, GDBusMethodInvocation *invocation,
+                             gpointer opaque)
+{
+    struct control *control = opaque;
+    GError *error = NULL;
+    bool ok = control->ops->reset(control->opaque, &error);
+
+    answer(ok, error, machine, invocation, rs_monitor_machine_complete_reset);
+    return TRUE;
+}
+
+static gboolean handle_shut_down(RsMonitorMachine *machine, GDBusMethodInvocation *invocation,
+                                 gpointer opaque)
+{
+    struct control *control = opaque;
+    GError *error = NULL;
+    bool ok = control->ops->shut_down(control->opaque, &error);
+
+    answer(ok, error, machine, invocation, rs_monitor_machine_complete_shut_down);
+    return TRUE;
+}
+
+static gboolean handle_power_off(RsMonitorMachine *machine, GDBusMethodInvocation *invocation,
+                                 gpointer opaque)
+{
+    struct control *control = opaque;
+    GError *error = NULL;
+    bool ok = control->ops->power_off(control->opaque, &error);
+
+    answer(ok, error, machine, invocation, rs_monitor_machine_complete_power_off);
+    return TRUE;
+}
+
+static gboolean handle_insert_medium(RsMonitorMachine *machine, GDBusMethodInvocation *invocation,
+                                     const char *path, gpointer opaque)
+{
+    struct control *control = opaque;
+    GError *error = NULL;
+    bool ok = g_path_is_absolute(path);
+
+    if (!ok) {
+        g_set_error(&error, CONTROL_ERROR, CONTROL_ERROR_INVALID_ARGUMENT,
+                    "\"%s\" is not an absolute path.", path);
+    } else {
+        ok = control->ops->insert_medium(control->opaque, path, &error);
+    }
+    answer(ok, error, machine, invocation, rs_monitor_machine_complete_insert_medium);
+    return TRUE;
+}
+
+static gboolean handle_eject_medium(RsMonitorMachine *machine, GDBusMethodInvocation *invocation,
+                                    gboolean force, gpointer opaque)
+{
+    struct control *control = opaque;
+    GError *error = NULL;
+    bool ok = control->ops->eject_medium(control->opaque, force, &error);
+
+    answer(ok, error, machine, invocation, rs_monitor_machine_complete_eject_medium);
+    return TRUE;
+}
+
+void control_machine_connect(struct control *control)
+{
+    static const struct {
+        const char *signal;
+        GCallback handler;
+    } methods[] = {
+        {"handle-pause", G_CALLBACK(handle_pause)},
+        {"handle-resume", G_CALLBACK(handle_resume)},
+        {"handle-suspend", G_CALLBACK(handle_suspend)},
+        {"handle-reset", G_CALLBACK(handle_reset)},
+        {"handle-shut-down", G_CALLBACK(handle_shut_down)},
+        {"handle-power-off", G_CALLBACK(handle_power_off)},
+        {"handle-insert-medium", G_CALLBACK(handle_insert_medium)},
+        {"handle-eject-medium", G_CALLBACK(handle_eject_medium)},
+    };
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(methods); i++) {
+        g_signal_connect(control->machine, methods[i].signal, methods[i].handler, control);
+    }
+}

@@ -1,0 +1,487 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A machine of the library, from lock to end (see serve.h).
+ *
+ *   lock          flock'ed as long as the monitor lives; holds its pid
+ *   monitor.log   what it says
+ *   suspend.state a suspended machine; removed only when it has been restored, and before the guest
+ *                 runs on, because its disks would not fit any more
+ *
+ * What the user must know about a failed start is said on standard error too: whoever started this
+ * process passes it on.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <glib-unix.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "block/block.h"
+#include "control.h"
+#include "log.h"
+#include "options.h"
+#include "serve.h"
+#include "status.h"
+
+#define STATE_FILE "suspend.state"
+#define LOG_FILE   "monitor.log"
+
+struct serve {
+    GMainLoop *loop;
+    char *folder, *id, *state_path;
+    RsSettings *settings;
+    GStringChunk *arena;
+    struct machine_config config;
+    struct machine *machine;
+    struct control *control;
+    int lock, status;
+    bool suspending, logging;
+    char *exit; /* how it ended, for the clients */
+};
+
+static bool fail(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
+
+static bool fail(GError **error, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    if (error) {
+        *error = g_error_new_valist(CONTROL_ERROR, CONTROL_ERROR_WRONG_STATE, format, args);
+    }
+    va_end(args);
+    return false;
+}
+
+/* State, as clients see it */
+
+static const char *state_name(enum machine_state state)
+{
+    switch (state) {
+    case MACHINE_OFF:
+        return "off";
+    case MACHINE_RUNNING:
+        return "running";
+    case MACHINE_PAUSED:
+        return "paused";
+    case MACHINE_SUSPENDING:
+        return "suspending";
+    case MACHINE_CRASHED:
+        return "crashed";
+    case MACHINE_IO_ERROR:
+        return "io-error";
+    }
+    return "off";
+}
+
+static void publish_state(struct serve *s)
+{
+    enum machine_state state = s->suspending ? MACHINE_SUSPENDING : machine_state(s->machine);
+    const char *message = machine_problem(s->machine);
+
+    if (state == MACHINE_CRASHED) {
+        message = "The guest's processor has stopped (triple fault). Reset the machine or power it "
+                  "off.";
+    }
+    if (s->control && state != MACHINE_OFF) {
+        control_set_state(s->control, state_name(state), message ? message : "",
+                          state == MACHINE_RUNNING);
+    }
+}
+
+static void state_changed(void *opaque, enum machine_state state)
+{
+    struct serve *s = opaque;
+
+    log_message("machine %s", state_name(state));
+    publish_state(s);
+}
+
+static void end(struct serve *s, const char *exit, int status)
+{
+    if (!s->exit) {
+        s->exit = g_strdup(exit);
+        s->status = status;
+    }
+    g_main_loop_quit(s->loop);
+}
+
+static void guest_exit(void *opaque, enum machine_exit why, unsigned code)
+{
+    struct serve *s = opaque;
+    g_autofree char *debug = NULL;
+
+    switch (why) {
+    case MACHINE_EXIT_POWER_OFF:
+        end(s, "poweroff", STATUS_POWER_OFF);
+        break;
+    case MACHINE_EXIT_DEBUG:
+        debug = g_strdup_printf("debug-exit:%u", code & 0xff);
+        end(s, debug, (int)(code & 0xff));
+        break;
+    case MACHINE_EXIT_RESET:
+        end(s, "poweroff", STATUS_RESET);
+        break;
+    case MACHINE_EXIT_TRIPLE_FAULT: /* stays, so that its screen can be looked at */
+        break;
+    }
+}
+
+static gboolean terminated(gpointer opaque)
+{
+    struct serve *s = opaque;
+
+    log_message("asked to end by a signal");
+    end(s, "killed", STATUS_INTERRUPTED);
+    return G_SOURCE_CONTINUE;
+}
+
+/* What clients ask for */
+
+static bool ready(const struct serve *s, GError **error)
+{
+    return (!s->suspending && !s->exit) || fail(error, "The machine is just ending.");
+}
+
+static bool serve_pause(void *opaque, GError **error)
+{
+    struct serve *s = opaque;
+
+    if (!ready(s, error)) {
+        return false;
+    }
+    if (machine_state(s->machine) != MACHINE_RUNNING) {
+        return machine_state(s->machine) == MACHINE_PAUSED ||
+               fail(error, "The machine does not run, so it cannot be paused.");
+    }
+    machine_pause(s->machine);
+    return true;
+}
+
+static bool serve_resume(void *opaque, GError **error)
+{
+    struct serve *s = opaque;
+    enum machine_state state;
+
+    if (!ready(s, error)) {
+        return false;
+    }
+    state = machine_state(s->machine);
+    if (state != MACHINE_PAUSED && state != MACHINE_IO_ERROR) {
+        return state == MACHINE_RUNNING || fail(error, "The machine is not paused.");
+    }
+    machine_resume(s->machine);
+    return true;
+}
+
+static bool serve_suspend(void *opaque, GError **error)
+{
+    struct serve *s = opaque;
+    bool running, ok;
+
+    if (!ready(s, error)) {
+        return false;
+    }
+    running = machine_state(s->machine) == MACHINE_RUNNING;
+    if (machine_state(s->machine) == MACHINE_CRASHED) {
+        return fail(error, "The machine has crashed; reset it or power it off.");
+    }
+    s->suspending = true;
+    machine_pause(s->machine);
+    publish_state(s);
+    ok = machine_save(s->machine, s->state_path, error);
+    s->suspending = false;
+    if (ok) {
+        log_message("suspended to %s", s->state_path);
+        end(s, "suspended", STATUS_POWER_OFF);
+    } else if (running && !s->exit) {
+        machine_resume(s->machine);
+    } else {
+        publish_state(s);
+    }
+    return ok;
+}
+
+static bool serve_reset(void *opaque, GError **error)
+{
+    struct serve *s = opaque;
+
+    if (!ready(s, error)) {
+        return false;
+    }
+    machine_reset(s->machine);
+    return true;
+}
+
+static bool serve_shut_down(void *opaque, GError **error)
+{
+    struct serve *s = opaque;
+
+    if (!ready(s, error)) {
+        return false;
+    }
+    if (machine_state(s->machine) != MACHINE_RUNNING) {
+        return fail(error, "The machine does not run, so its guest cannot shut down.");
+    }
+    machine_power_button(s->machine);
+    return true;
+}
+
+static bool serve_power_off(void *opaque, GError **error)
+{
+    struct serve *s = opaque;
+
+    if (!ready(s, error)) {
+        return false;
+    }
+    machine_power_off(s->machine);
+    end(s, "poweroff", STATUS_POWER_OFF);
+    return true;
+}
+
+/* machine.ini remembers the disc, so that a suspended machine finds it again. Read afresh: others
+ * may have written it meanwhile. */
+static void remember_medium(struct serve *s, const char *path)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(RsSettings) settings = settings_load(s->folder, &error);
+
+    if (settings) {
+        g_free(settings->cdrom);
+        settings->cdrom = g_strdup(path);
+        settings->has_cdrom = true;
+        settings_save(settings, s->folder, &error);
+    }
+    if (error) {
+        log_message("the disc in the drive cannot be remembered: %s", error->message);
+    }
+}
+
+static bool change_medium(struct serve *s, const char *path, bool force, GError **error)
+{
+    if (!ready(s, error) || (path && !block_iso_check(path, error)) ||
+        !machine_change_cdrom(s->machine, path, force, error)) {
+        return false;
+    }
+    control_set_medium(s->control, path);
+    remember_medium(s, path);
+    return true;
+}
+
+static bool serve_insert(void *opaque, const char *path, GError **error)
+{
+    return change_medium(opaque, path, false, error);
+}
+
+static bool serve_eject(void *opaque, bool force, GError **error)
+{
+    return change_medium(opaque, NULL, force, error);
+}
+
+static const struct control_ops serve_ops = {
+    .pause = serve_pause,
+    .resume = serve_resume,
+    .suspend = serve_suspend,
+    .reset = serve_reset,
+    .shut_down = serve_shut_down,
+    .power_off = serve_power_off,
+    .insert_medium = serve_insert,
+    .eject_medium = serve_eject,
+};
+
+/* The start */
+
+static bool lock_take(struct serve *s, GError **error)
+{
+    g_autofree char *path = g_build_filename(s->folder, "lock", NULL);
+    char pid[32] = "";
+
+    s->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (s->lock < 0) {
+        return fail(error, "Cannot open %s: %s.", path, g_strerror(errno));
+    }
+    if (flock(s->lock, LOCK_EX | LOCK_NB) < 0) {
+        ssize_t n = pread(s->lock, pid, sizeof pid - 1, 0);
+        pid[MAX(n, 0)] = 0;
+        return fail(error, "The machine is already running under pid %s.", g_strstrip(pid));
+    }
+    g_snprintf(pid, sizeof pid, "%d\n", (int)getpid());
+    return (ftruncate(s->lock, 0) == 0 && pwrite(s->lock, pid, strlen(pid), 0) > 0) ||
+           fail(error, "Cannot write %s: %s.", path, g_strerror(errno));
+}
+
+/* The disc is gone: say so, and start without. */
+static void check_medium(struct serve *s)
+{
+    if (s->config.cdrom && access(s->config.cdrom, R_OK) < 0) {
+        log_message("the disc image %s cannot be read: %s; the drive is empty", s->config.cdrom,
+                    g_strerror(errno));
+        s->config.cdrom = NULL;
+    }
+}
+
+static bool load(struct serve *s, GError **error)
+{
+    g_autofree char *log = g_build_filename(s->folder, LOG_FILE, NULL);
+
+    return (s->settings = settings_load(s->folder, error)) && lock_take(s, error) &&
+           (s->logging = log_open(log, error)) &&
+           options_from_settings(&s->config, s->settings, s->folder, s->arena, error);
+}
+
+static const char *serial_shown(const struct serve *s)
+{
+    const char *pty = machine_serial_path(s->machine);
+
+    if (pty) {
+        return pty;
+    }
+    return s->config.serial && g_str_has_prefix(s->config.serial, "file:") ? s->config.serial + 5
+                                                                           : "";
+}
+
+static bool create(struct serve *s, GError **error)
+{
+    struct machine_listener listener = {state_changed, guest_exit, s};
+
+    check_medium(s);
+    if (s->config.cdrom && !block_iso_check(s->config.cdrom, error)) {
+        return false;
+    }
+    s->machine = machine_new(&s->config, error);
+    if (s->machine) {
+        machine_set_listener(s->machine, &listener);
+    }
+    return s->machine != NULL;
+}
+
+static bool serve(struct serve *s, GError **error)
+{
+    g_autofree char *socket = control_socket_path(s->id);
+    struct control_config config = {
+        .socket = socket,
+        .id = s->id,
+        .name = s->settings->name,
+        .engine = machine_engine_name(s->machine),
+        .engine_reason = machine_engine_reason(s->machine),
+        .serial = serial_shown(s),
+        .input = machine_input(s->machine),
+        .screen = machine_screen(s->machine),
+        .ops = &serve_ops,
+        .opaque = s,
+    };
+
+    s->control = control_new(&config, error);
+    if (s->control) {
+        control_set_medium(s->control, s->config.cdrom);
+    }
+    return s->control != NULL;
+}
+
+static bool restore(struct serve *s, GError **error)
+{
+    g_autoptr(GError) why = NULL;
+
+    if (!machine_restore(s->machine, s->state_path, &why)) {
+        return fail(error,
+                    "The suspended machine cannot go on: %s. The file is kept; delete it to start "
+                    "the machine afresh.",
+                    why ? why->message : "its state cannot be used");
+    }
+    log_message("restored from %s", s->state_path);
+    return true;
+}
+
+static bool go(struct serve *s, bool restored, GError **error)
+{
+    if (!restored) {
+        return machine_start(s->machine, error);
+    }
+    if (unlink(s->state_path) < 0) {
+        return fail(error, "%s cannot be removed: %s.", s->state_path, g_strerror(errno));
+    }
+    machine_resume(s->machine);
+    return true;
+}
+
+static bool start(struct serve *s, GError **error)
+{
+    bool suspended = access(s->state_path, F_OK) == 0;
+
+    if (!load(s, error)) {
+        return false;
+    }
+    log_message("%s starts", s->settings->name);
+    if (!create(s, error) || (suspended && !restore(s, error)) || !serve(s, error)) {
+        return false;
+    }
+    g_unix_signal_add(SIGINT, terminated, s);
+    g_unix_signal_add(SIGTERM, terminated, s);
+    g_unix_signal_add(SIGHUP, terminated, s);
+    return go(s, suspended, error);
+}
+
+/* The disks are flushed and closed and the lock is free before anybody hears of the end: whoever
+ * does may start the machine again at once. */
+static void finish(struct serve *s)
+{
+    if (s->control) {
+        control_detach(s->control);
+    }
+    machine_free(s->machine);
+    if (s->lock >= 0) {
+        close(s->lock);
+    }
+    if (s->control && s->exit) {
+        control_end(s->control, s->exit);
+    }
+    control_free(s->control);
+}
+
+/* Standard error may be the log already. */
+static void report(struct serve *s, const GError *error)
+{
+    g_autofree char *log = g_build_filename(s->folder, LOG_FILE, NULL);
+    struct stat a, b;
+
+    log_message("%s", error->message);
+    if (s->logging && !(stat(log, &a) == 0 && fstat(STDERR_FILENO, &b) == 0 &&
+                        a.st_dev == b.st_dev && a.st_ino == b.st_ino)) {
+        fprintf(stderr, "ringside-monitor: %s\n", error->message);
+    }
+}
+
+int serve_machine(const char *folder)
+{
+    g_autoptr(GError) error = NULL;
+    struct serve s = {.lock = -1, .status = STATUS_FAILED};
+
+    setsid(); /* a life of its own; fails harmlessly for a shell's job */
+    s.loop = g_main_loop_new(NULL, FALSE);
+    s.folder = g_canonicalize_filename(folder, NULL);
+    s.id = g_path_get_basename(s.folder);
+    s.state_path = g_build_filename(s.folder, STATE_FILE, NULL);
+    s.arena = g_string_chunk_new(1024);
+    if (start(&s, &error)) {
+        if (!s.exit) {
+            g_main_loop_run(s.loop);
+        }
+        log_message("machine ended: %s", s.exit);
+    } else {
+        report(&s, error);
+    }
+    finish(&s);
+    g_clear_pointer(&s.settings, settings_free);
+    g_string_chunk_free(s.arena);
+    g_main_loop_unref(s.loop);
+    g_free(s.folder);
+    g_free(s.id);
+    g_free(s.state_path);
+    g_free(s.exit);
+    return s.status;
+}

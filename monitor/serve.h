@@ -1,0 +1,8 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Running a machine of the library (--machine): its folder, its socket, its whole life.
+ */
+#pragma once
+
+/* Runs until the machine ends; the process's exit status (see main.c). */
+int serve_machine(const char *folder);

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""ringctl's commands, statuses and output, with machines that have nothing to boot from."""
+import json
+import os
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../guest"))
+import harness
+from harness import check, main, test
+
+
+@test
+def help_and_wrong_usage(bench):
+    check("screenshot" in bench.ringctl("--help").stdout, "no help")
+    for command in "list create start stop pause resume suspend reset delete info screenshot type " \
+                   "key insert eject wait run".split():
+        check(command in bench.ringctl(command, "--help").stdout, "no help for " + command)
+    bench.ringctl("dance", status=1)
+    bench.ringctl("list", "--dance", status=1)
+    bench.ringctl("start", status=1)
+
+
+@test
+def create_list_info_delete(bench):
+    check(json.loads(bench.ringctl("list", "--json").stdout) == [], "the library is not empty")
+    m = bench.machine('A "quoted" name', memory="96M", cpus=2, disk_size="3G", os="debian12")
+    listed = json.loads(bench.ringctl("list", "--json").stdout)
+    check(len(listed) == 1 and listed[0]["name"] == m.name and listed[0]["memory_mib"] == 96 and
+          listed[0]["processors"] == 2 and listed[0]["state"] == "off", repr(listed))
+    check(m.info()["disk0"] == "disk0.qcow2", repr(m.info()))
+    check(os.path.exists(os.path.join(m.folder, "disk0.qcow2")), "there is no disk")
+    m.do("delete", "--permanently")
+    check(not os.path.exists(m.folder), "the folder is still there")
+    m.do("info", status=2)
+
+
+@test
+def nothing_half_made_stays(bench):
+    for wrong in (["--disk-size", "large"], ["--memory", "lots"], ["--iso", "/nowhere.iso"],
+                  ["--cpus", "99"], ["--engine", "steam"]):
+        done = bench.ringctl("create", "m", *wrong, status=1)
+        check(done.stderr.count("\n") == 1, "not a sentence: " + done.stderr)
+    library = bench.path("data/ringside/machines")
+    check(not os.path.isdir(library) or os.listdir(library) == [], "something stayed behind")
+    bench.machine("m", memory="64M")
+    bench.ringctl("create", "m", status=1)
+
+
+@test
+def life_cycle(bench):
+    m = bench.machine(memory="64M")
+    m.do("pause", status=3)
+    m.do("wait", "--timeout", "1")
+    m.start()
+    check(m.state() == "running", m.state())
+    m.do("start", status=3)
+    m.do("delete", status=3)
+    m.do("pause")
+    m.do("pause")
+    check(m.state() == "paused", m.state())
+    m.do("stop", status=3)
+    m.do("wait", "--state", "running", "--timeout", "0.3", status=4)
+    m.do("resume")
+    m.do("reset")
+    m.do("suspend")
+    check(m.state() == "suspended", m.state())
+    m.do("resume", status=3)
+    m.start()
+    check(m.state() == "running", m.state())
+    m.do("stop", "--force")
+    check(m.state() == "off", m.state())
+
+
+@test
+def suspended_state_can_be_given_up(bench):
+    m = bench.machine(memory="64M")
+    m.start()
+    m.do("suspend")
+    m.do("stop", "--force")
+    check(m.state() == "off", m.state())
+
+
+@test
+def keys_and_text_are_checked_first(bench):
+    m = bench.machine(memory="64M")
+    m.do("type", "x", status=3)
+    m.start()
+    m.do("type", "Hello, World! ~{}|\\\\\\n\\t")
+    m.do("type", "gr\u00fc\u00df", status=1)
+    m.do("key", "ctrl-alt-delete", "f1", "shift-a", "9")
+    m.do("key", "ctrl-nothing", status=1)
+
+
+@test
+def screenshot_is_a_png(bench):
+    m = bench.machine(memory="64M")
+    shot = bench.path("s.png")
+    m.do("screenshot", shot, status=3)
+    m.start()
+    harness.wait(lambda: m.do("screenshot", shot, status=None).returncode == 0, 10, "a picture")
+    check(open(shot, "rb").read(8) == b"\x89PNG\r\n\x1a\n", "no PNG")
+
+
+@test
+def discs_are_remembered(bench):
+    m = bench.machine(memory="64M")
+    disc = bench.path("disc.iso")
+    open(disc, "wb").write(bytes(1 << 20))
+    m.do("insert", disc)
+    check(m.info()["cdrom"] == disc, repr(m.info()))
+    m.start()
+    check(m.info()["medium"] == disc, repr(m.info()))
+    m.do("eject")
+    check("medium" not in m.info() and "cdrom" not in m.info(), repr(m.info()))
+    m.do("insert", disc)
+    m.do("suspend")
+    m.do("eject", status=3)
+    m.start()
+    check(m.info()["medium"] == disc, repr(m.info()))
+
+
+@test
+def truncated_disc_is_refused(bench):
+    disc = bench.path("cut.iso")
+    volume = bytearray(2048)
+    volume[0:6] = b"\1CD001"
+    volume[80:84] = (100000).to_bytes(4, "little")
+    volume[128:130] = (2048).to_bytes(2, "little")
+    end = b"\xffCD001".ljust(2048, b"\0")
+    open(disc, "wb").write(bytes(0x8000) + bytes(volume) + end)
+    m = bench.machine(memory="64M")
+    m.start()
+    done = m.do("insert", disc, status=1)
+    check("cut off" in done.stderr, done.stderr)
+    m.do("stop", "--force")
+    m.do("insert", disc)
+    done = m.do("start", status=1)
+    check("cut off" in done.stderr, done.stderr)
+
+
+main()
