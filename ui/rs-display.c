@@ -1,0 +1,687 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The console's picture and input.
+ *
+ * The picture is cut into bands of TILE_ROWS rows, each a texture of its own, so that a blinking
+ * cursor costs one band and not a screen. GTK 4.8 always filters linearly; at whole multiples of
+ * the guest's size the bands are therefore enlarged here, in device pixels, and drawn one to one.
+ */
+#include <X11/extensions/XInput2.h>
+#include <gdk/x11/gdkx.h>
+#include <glib/gi18n-lib.h>
+#include <linux/input-event-codes.h>
+#include <math.h>
+
+#include "rs-display.h"
+
+#define TILE_ROWS    64u
+#define EVDEV_OFFSET 8u
+#define MAX_KEYS     768u
+#define SNAP         0.05 /* a fit this little above a whole multiple becomes that multiple */
+#define ABSOLUTE_MAX 32767.0
+#define MINIMUM_SIZE 64
+
+struct _RsDisplay {
+    GtkWidget parent_instance;
+    RsMachine *machine;
+    RsFrame *frame;
+    GPtrArray *tiles; /* GdkTexture or NULL: to be made */
+    unsigned tile_factor;
+    RsScaling scaling;
+    guint8 held[MAX_KEYS];
+    gboolean chord, inhibited, captured, attached, warping;
+    unsigned buttons;
+    double last_x, last_y, rest_x, rest_y;
+};
+
+G_DEFINE_FINAL_TYPE(RsDisplay, rs_display, GTK_TYPE_WIDGET)
+
+enum { PROP_POINTER_CAPTURED = 1, N_PROPS };
+enum { SIGNAL_RELEASE, N_SIGNALS };
+static GParamSpec *properties[N_PROPS];
+static unsigned signals[N_SIGNALS];
+
+/* Where the picture is, in device pixels. */
+typedef struct {
+    double factor;
+    int x, y, width, height, scale;
+} Placement;
+
+/* --- The picture
+ * ---------------------------------------------------------------------------------- */
+
+static double fit_factor(RsDisplay *self, double width, double height)
+{
+    double fit =
+        MIN(width / rs_frame_get_width(self->frame), height / rs_frame_get_height(self->frame));
+
+    if (self->scaling == RS_SCALING_ORIGINAL) {
+        return 1;
+    }
+    if (fit >= 1 && (self->scaling == RS_SCALING_INTEGER || fit - floor(fit) < SNAP)) {
+        return floor(fit);
+    }
+    return fit;
+}
+
+static Placement placement(RsDisplay *self)
+{
+    Placement p = {.scale = gtk_widget_get_scale_factor(GTK_WIDGET(self))};
+    int width = gtk_widget_get_width(GTK_WIDGET(self)) * p.scale;
+    int height = gtk_widget_get_height(GTK_WIDGET(self)) * p.scale;
+
+    p.factor = fit_factor(self, width, height);
+    p.width = MAX((int)floor(rs_frame_get_width(self->frame) * p.factor), 1);
+    p.height = MAX((int)floor(rs_frame_get_height(self->frame) * p.factor), 1);
+    p.x = MAX((width - p.width) / 2, 0);
+    p.y = MAX((height - p.height) / 2, 0);
+    return p;
+}
+
+static GBytes *enlarge(GBytes *bytes, unsigned width, unsigned rows, unsigned factor)
+{
+    const guint32 *from = g_bytes_get_data(bytes, NULL);
+    gsize row_bytes = (gsize)width * factor * 4;
+    guint8 *pixels = g_malloc(row_bytes * rows * factor);
+
+    for (unsigned y = 0; y < rows; y++) {
+        guint32 *to = (guint32 *)(pixels + row_bytes * y * factor);
+        for (unsigned x = 0; x < width; x++) {
+            for (unsigned i = 0; i < factor; i++) {
+                to[x * factor + i] = from[(gsize)y * width + x];
+            }
+        }
+        for (unsigned i = 1; i < factor; i++) {
+            memcpy((guint8 *)to + row_bytes * i, to, row_bytes);
+        }
+    }
+    return g_bytes_new_take(pixels, row_bytes * rows * factor);
+}
+
+/* NULL when the pixels are gone. */
+static GdkTexture *make_texture(RsFrame *frame, unsigned y, unsigned rows, unsigned factor)
+{
+    unsigned width = rs_frame_get_width(frame);
+    g_autoptr(GBytes) bytes = rs_frame_read(frame, y, rows);
+
+    if (!bytes) {
+        return NULL;
+    }
+    g_autoptr(GBytes) large = factor > 1 ? enlarge(bytes, width, rows, factor) : g_bytes_ref(bytes);
+    return gdk_memory_texture_new((int)(width * factor), (int)(rows * factor),
+                                  GDK_MEMORY_B8G8R8A8_PREMULTIPLIED, large,
+                                  (gsize)width * factor * 4);
+}
+
+GdkTexture *rs_display_frame_texture(RsFrame *frame)
+{
+    return make_texture(frame, 0, rs_frame_get_height(frame), 1);
+}
+
+GdkTexture *rs_display_dup_texture(RsDisplay *self)
+{
+    return self->frame ? rs_display_frame_texture(self->frame) : NULL;
+}
+
+static unsigned tile_rows(RsDisplay *self, unsigned index)
+{
+    return MIN(TILE_ROWS, rs_frame_get_height(self->frame) - index * TILE_ROWS);
+}
+
+static void forget_tiles(RsDisplay *self)
+{
+    unsigned count =
+        self->frame ? (rs_frame_get_height(self->frame) + TILE_ROWS - 1) / TILE_ROWS : 0;
+
+    g_ptr_array_set_size(self->tiles, 0);
+    g_ptr_array_set_size(self->tiles, (int)count);
+}
+
+static void append_tile(RsDisplay *self, GtkSnapshot *snapshot, const Placement *p, unsigned index)
+{
+    GdkTexture *texture = self->tiles->pdata[index];
+    unsigned y = index * TILE_ROWS;
+
+    if (!texture) {
+        texture = make_texture(self->frame, y, tile_rows(self, index), self->tile_factor);
+        self->tiles->pdata[index] = texture;
+    }
+    /* Both edges on device pixels: no seams between bands. */
+    double top = p->y + round(y * p->factor);
+    double bottom = p->y + round((y + tile_rows(self, index)) * p->factor);
+    if (texture && bottom > top) {
+        gtk_snapshot_append_texture(
+            snapshot, texture,
+            &GRAPHENE_RECT_INIT((float)p->x / p->scale, (float)(top / p->scale),
+                                (float)p->width / p->scale, (float)((bottom - top) / p->scale)));
+    }
+}
+
+static void rs_display_snapshot(GtkWidget *widget, GtkSnapshot *snapshot)
+{
+    RsDisplay *self = RS_DISPLAY(widget);
+    int width = gtk_widget_get_width(widget), height = gtk_widget_get_height(widget);
+
+    gtk_snapshot_append_color(snapshot, &(GdkRGBA){0, 0, 0, 1},
+                              &GRAPHENE_RECT_INIT(0, 0, (float)width, (float)height));
+    if (!self->frame) {
+        return;
+    }
+    Placement p = placement(self);
+    unsigned factor = p.factor >= 1 && p.factor == floor(p.factor) ? (unsigned)p.factor : 1;
+    if (factor != self->tile_factor) {
+        self->tile_factor = factor;
+        forget_tiles(self);
+    }
+    gtk_snapshot_push_clip(snapshot, &GRAPHENE_RECT_INIT(0, 0, (float)width, (float)height));
+    for (unsigned i = 0; i < self->tiles->len; i++) {
+        append_tile(self, snapshot, &p, i);
+    }
+    gtk_snapshot_pop(snapshot);
+}
+
+static void rs_display_measure(GtkWidget *widget, GtkOrientation orientation, int for_size,
+                               int *minimum, int *natural, int *minimum_baseline,
+                               int *natural_baseline)
+{
+    RsDisplay *self = RS_DISPLAY(widget);
+    int scale = gtk_widget_get_scale_factor(widget), size = 0;
+
+    if (self->frame) {
+        size = (int)(orientation == GTK_ORIENTATION_HORIZONTAL ? rs_frame_get_width(self->frame)
+                                                               : rs_frame_get_height(self->frame));
+        size = (size + scale - 1) / scale;
+    }
+    *natural = MAX(size, MINIMUM_SIZE);
+    *minimum = self->scaling == RS_SCALING_ORIGINAL ? *natural : MINIMUM_SIZE;
+}
+
+static void on_frame(RsDisplay *self, RsFrame *frame)
+{
+    g_set_object(&self->frame, frame);
+    forget_tiles(self);
+    gtk_widget_queue_resize(GTK_WIDGET(self));
+    gtk_widget_queue_draw(GTK_WIDGET(self));
+}
+
+/* The machine has checked that it lies within the frame. */
+static void on_damage(RsDisplay *self, guint x, guint y, guint width, guint height)
+{
+    for (unsigned i = y / TILE_ROWS; i <= (y + height - 1) / TILE_ROWS && i < self->tiles->len;
+         i++) {
+        g_clear_object(&self->tiles->pdata[i]);
+    }
+    gtk_widget_queue_draw(GTK_WIDGET(self));
+}
+
+/* --- The keyboard
+ * --------------------------------------------------------------------------------- */
+
+gboolean rs_display_has_keyboard(RsDisplay *self)
+{
+    GtkRoot *root = gtk_widget_get_root(GTK_WIDGET(self));
+
+    return self->machine && gtk_widget_has_focus(GTK_WIDGET(self)) && GTK_IS_WINDOW(root) &&
+           gtk_window_is_active(GTK_WINDOW(root));
+}
+
+static gboolean is_control(unsigned code)
+{
+    return code == KEY_LEFTCTRL || code == KEY_RIGHTCTRL;
+}
+
+static gboolean is_alt(unsigned code)
+{
+    return code == KEY_LEFTALT;
+}
+
+/* True when this release completes Ctrl+Alt with no other key between. */
+static gboolean track_chord(RsDisplay *self, unsigned code, gboolean down)
+{
+    gboolean member = is_control(code) || is_alt(code);
+
+    if (down) {
+        self->held[code] = 1;
+        if (!member) {
+            self->chord = FALSE;
+        } else if ((self->held[KEY_LEFTCTRL] || self->held[KEY_RIGHTCTRL]) &&
+                   self->held[KEY_LEFTALT]) {
+            self->chord = TRUE;
+        }
+        return FALSE;
+    }
+    self->held[code] = 0;
+    gboolean complete = member && self->chord;
+    self->chord = FALSE;
+    return complete;
+}
+
+void rs_display_key(RsDisplay *self, unsigned keycode, gboolean down)
+{
+    unsigned code = keycode - EVDEV_OFFSET;
+
+    if (!self->machine || keycode <= EVDEV_OFFSET || code >= MAX_KEYS ||
+        (!down && !self->held[code])) {
+        return;
+    }
+    /* Repeats go on as presses: the guest's keyboard makes none of its own. */
+    rs_machine_key(self->machine, code, down);
+    if (track_chord(self, code, down)) {
+        rs_display_release(self);
+        g_signal_emit(self, signals[SIGNAL_RELEASE], 0);
+    }
+}
+
+void rs_display_send_chord(RsDisplay *self, const unsigned *codes, unsigned count)
+{
+    for (unsigned i = 0; self->machine && i < count; i++) {
+        rs_machine_key(self->machine, codes[i], true);
+    }
+    for (unsigned i = count; self->machine && i-- > 0;) {
+        rs_machine_key(self->machine, codes[i], false);
+    }
+}
+
+/*
+ * X11: inhibiting the desktop's shortcuts is a keyboard grab, during which GDK takes no notice of
+ * the focus going to another window. The keyboard must not go on reaching the guest then: look at
+ * the event itself.
+ */
+static gboolean on_x_event(GdkDisplay *display, XEvent *event, RsDisplay *self)
+{
+    GtkNative *native = gtk_widget_get_native(GTK_WIDGET(self));
+    GdkSurface *surface = native ? gtk_native_get_surface(native) : NULL;
+
+    if (event->type == GenericEvent && event->xcookie.evtype == XI_FocusOut &&
+        event->xcookie.data) {
+        XIFocusOutEvent *focus = event->xcookie.data;
+        gboolean leaves = focus->detail != XINotifyInferior && focus->detail != XINotifyPointer;
+        if (leaves && focus->mode == XINotifyWhileGrabbed && GDK_IS_X11_SURFACE(surface) &&
+            focus->event == gdk_x11_surface_get_xid(surface)) {
+            rs_display_release(self);
+        }
+    }
+    return FALSE;
+}
+
+static void watch_x_events(RsDisplay *self, gboolean watch)
+{
+    GdkDisplay *display = gtk_widget_get_display(GTK_WIDGET(self));
+
+    if (!GDK_IS_X11_DISPLAY(display)) {
+        return;
+    }
+    if (watch) {
+        g_signal_connect_object(display, "xevent", G_CALLBACK(on_x_event), self, 0);
+    } else {
+        g_signal_handlers_disconnect_by_func(display, on_x_event, self);
+    }
+}
+
+static void set_inhibited(RsDisplay *self, gboolean inhibited)
+{
+    GtkNative *native = gtk_widget_get_native(GTK_WIDGET(self));
+    GdkSurface *surface = native ? gtk_native_get_surface(native) : NULL;
+
+    if (inhibited == self->inhibited || (inhibited && !GDK_IS_TOPLEVEL(surface))) {
+        return;
+    }
+    self->inhibited = inhibited;
+    watch_x_events(self, inhibited);
+    if (inhibited) {
+        gdk_toplevel_inhibit_system_shortcuts(GDK_TOPLEVEL(surface), NULL);
+    } else if (GDK_IS_TOPLEVEL(surface)) {
+        gdk_toplevel_restore_system_shortcuts(GDK_TOPLEVEL(surface));
+    }
+}
+
+static void update_cursor(RsDisplay *self)
+{
+    gboolean guest_draws_it =
+        self->machine && (self->captured || (rs_machine_get_absolute(self->machine) &&
+                                             rs_display_has_keyboard(self)));
+    gtk_widget_set_cursor_from_name(GTK_WIDGET(self), guest_draws_it ? "none" : NULL);
+}
+
+static void set_captured(RsDisplay *self, gboolean captured)
+{
+    if (captured != self->captured) {
+        self->captured = captured;
+        self->warping = FALSE;
+        g_object_notify_by_pspec(G_OBJECT(self), properties[PROP_POINTER_CAPTURED]);
+    }
+    update_cursor(self);
+}
+
+void rs_display_release(RsDisplay *self)
+{
+    memset(self->held, 0, sizeof self->held);
+    self->chord = FALSE;
+    self->buttons = 0;
+    if (self->machine) {
+        rs_machine_release_all(self->machine);
+    }
+    set_captured(self, FALSE);
+    set_inhibited(self, FALSE);
+}
+
+static void focus_entered(RsDisplay *self)
+{
+    set_inhibited(self, TRUE);
+    update_cursor(self);
+    gtk_widget_queue_draw(GTK_WIDGET(self));
+}
+
+/* --- The pointer
+ * ---------------------------------------------------------------------------------- */
+
+static void send_absolute(RsDisplay *self, double x, double y, int wheel)
+{
+    if (!self->frame) {
+        return;
+    }
+    Placement p = placement(self);
+    double across = (x * p.scale - p.x) / p.width, down = (y * p.scale - p.y) / p.height;
+    rs_machine_pointer_absolute(self->machine, (unsigned)(CLAMP(across, 0, 1) * ABSOLUTE_MAX),
+                                (unsigned)(CLAMP(down, 0, 1) * ABSOLUTE_MAX), wheel, self->buttons);
+}
+
+/* X11 only: back to the middle, so that the guest's pointer never ends at the window's edge. */
+static void warp_to_middle(RsDisplay *self)
+{
+    GtkNative *native = gtk_widget_get_native(GTK_WIDGET(self));
+    GdkSurface *surface = gtk_native_get_surface(native);
+    double x = gtk_widget_get_width(GTK_WIDGET(self)) / 2,
+           y = gtk_widget_get_height(GTK_WIDGET(self)) / 2;
+    double dx, dy;
+
+    G_GNUC_BEGIN_IGNORE_DEPRECATIONS
+    if (GDK_IS_X11_SURFACE(surface)) {
+        Display *display = gdk_x11_display_get_xdisplay(gdk_surface_get_display(surface));
+        int scale = gdk_surface_get_scale_factor(surface);
+        gtk_widget_translate_coordinates(GTK_WIDGET(self), GTK_WIDGET(native), x, y, &x, &y);
+        gtk_native_get_surface_transform(native, &dx, &dy);
+        XWarpPointer(display, None, gdk_x11_surface_get_xid(surface), 0, 0, 0, 0,
+                     (int)((x + dx) * scale), (int)((y + dy) * scale));
+        self->warping = TRUE;
+    }
+    G_GNUC_END_IGNORE_DEPRECATIONS
+}
+
+static void send_relative(RsDisplay *self, double x, double y)
+{
+    double middle_x = gtk_widget_get_width(GTK_WIDGET(self)) / 2;
+    double middle_y = gtk_widget_get_height(GTK_WIDGET(self)) / 2;
+    gboolean in_middle = fabs(x - middle_x) < 3 && fabs(y - middle_y) < 3;
+
+    if (!isnan(self->last_x) && !(self->warping && in_middle)) {
+        Placement p = placement(self);
+        double dx = self->rest_x + (x - self->last_x) * p.scale / p.factor;
+        double dy = self->rest_y + (y - self->last_y) * p.scale / p.factor;
+        self->rest_x = dx - trunc(dx);
+        self->rest_y = dy - trunc(dy);
+        if (trunc(dx) != 0 || trunc(dy) != 0) {
+            rs_machine_pointer_relative(self->machine, (int)dx, (int)dy, 0, self->buttons);
+        }
+    }
+    self->warping = self->warping && !in_middle;
+    self->last_x = x;
+    self->last_y = y;
+    if (!self->warping &&
+        (fabs(x - middle_x) > middle_x / 2 || fabs(y - middle_y) > middle_y / 2)) {
+        warp_to_middle(self);
+    }
+}
+
+static void on_motion(RsDisplay *self, double x, double y)
+{
+    if (!self->machine || !self->frame) {
+        return;
+    }
+    if (self->captured && !rs_machine_get_absolute(self->machine)) {
+        send_relative(self, x, y);
+        return;
+    }
+    self->last_x = x;
+    self->last_y = y;
+    if (rs_machine_get_absolute(self->machine)) {
+        send_absolute(self, x, y, 0);
+    }
+}
+
+static void on_leave(RsDisplay *self)
+{
+    self->last_x = self->last_y = NAN;
+    self->warping = FALSE;
+}
+
+static gboolean on_scroll(RsDisplay *self, double dx, double dy)
+{
+    int steps = (int)-dy;
+
+    if (!self->machine || !steps || !rs_display_has_keyboard(self)) {
+        return FALSE;
+    }
+    if (rs_machine_get_absolute(self->machine) && !isnan(self->last_x)) {
+        send_absolute(self, self->last_x, self->last_y, steps);
+    } else if (self->captured) {
+        rs_machine_pointer_relative(self->machine, 0, 0, steps, self->buttons);
+    }
+    return TRUE;
+}
+
+static unsigned button_bit(unsigned button)
+{
+    switch (button) {
+    case GDK_BUTTON_PRIMARY:
+        return 1;
+    case GDK_BUTTON_SECONDARY:
+        return 2;
+    case GDK_BUTTON_MIDDLE:
+        return 4;
+    case 8:
+        return 8;
+    case 9:
+        return 16;
+    default:
+        return 0;
+    }
+}
+
+static void send_buttons(RsDisplay *self)
+{
+    if (rs_machine_get_absolute(self->machine)) {
+        send_absolute(self, isnan(self->last_x) ? 0 : self->last_x,
+                      isnan(self->last_y) ? 0 : self->last_y, 0);
+    } else if (self->captured) {
+        rs_machine_pointer_relative(self->machine, 0, 0, 0, self->buttons);
+    }
+}
+
+/* The first click only takes the keyboard and, without an absolute device, the pointer. */
+static gboolean on_press(RsDisplay *self, unsigned bit)
+{
+    gboolean had_keyboard = gtk_widget_has_focus(GTK_WIDGET(self));
+
+    gtk_widget_grab_focus(GTK_WIDGET(self));
+    if (!rs_machine_get_absolute(self->machine) && !self->captured) {
+        set_captured(self, TRUE);
+        return TRUE;
+    }
+    if (had_keyboard) {
+        self->buttons |= bit;
+        send_buttons(self);
+    }
+    return TRUE;
+}
+
+static gboolean on_event(RsDisplay *self, GdkEvent *event)
+{
+    GdkEventType type = gdk_event_get_event_type(event);
+
+    if (!self->machine || !self->frame ||
+        (type != GDK_BUTTON_PRESS && type != GDK_BUTTON_RELEASE)) {
+        return FALSE;
+    }
+    unsigned bit = button_bit(gdk_button_event_get_button(event));
+    if (type == GDK_BUTTON_PRESS) {
+        return on_press(self, bit);
+    }
+    if (self->buttons & bit) {
+        self->buttons &= ~bit;
+        send_buttons(self);
+    }
+    return TRUE;
+}
+
+/* --- The widget
+ * ----------------------------------------------------------------------------------- */
+
+static void set_attached(RsDisplay *self, gboolean attached)
+{
+    if (!self->machine || attached == self->attached) {
+        return;
+    }
+    self->attached = attached;
+    if (attached) {
+        rs_machine_attach(self->machine);
+    } else {
+        rs_machine_detach(self->machine);
+    }
+}
+
+static void drop_machine(RsDisplay *self)
+{
+    if (self->machine) {
+        rs_display_release(self);
+        set_attached(self, FALSE);
+        g_signal_handlers_disconnect_by_data(self->machine, self);
+    }
+    g_clear_object(&self->machine);
+    g_clear_object(&self->frame);
+    forget_tiles(self);
+}
+
+static void state_changed(RsDisplay *self)
+{
+    if (!rs_machine_is_active(self->machine)) {
+        rs_display_release(self);
+        g_clear_object(&self->frame);
+        forget_tiles(self);
+        gtk_widget_queue_draw(GTK_WIDGET(self));
+    }
+}
+
+void rs_display_set_machine(RsDisplay *self, RsMachine *machine)
+{
+    drop_machine(self);
+    self->machine = machine ? g_object_ref(machine) : NULL;
+    if (machine) {
+        g_signal_connect_swapped(machine, "frame", G_CALLBACK(on_frame), self);
+        g_signal_connect_swapped(machine, "damage", G_CALLBACK(on_damage), self);
+        g_signal_connect_swapped(machine, "notify::absolute", G_CALLBACK(update_cursor), self);
+        g_signal_connect_swapped(machine, "notify::state", G_CALLBACK(state_changed), self);
+        set_attached(self, gtk_widget_get_mapped(GTK_WIDGET(self)));
+    }
+}
+
+void rs_display_set_scaling(RsDisplay *self, RsScaling scaling)
+{
+    self->scaling = scaling;
+    gtk_widget_queue_resize(GTK_WIDGET(self));
+}
+
+static void rs_display_map(GtkWidget *widget)
+{
+    GTK_WIDGET_CLASS(rs_display_parent_class)->map(widget);
+    set_attached(RS_DISPLAY(widget), TRUE);
+}
+
+static void rs_display_unmap(GtkWidget *widget)
+{
+    rs_display_release(RS_DISPLAY(widget));
+    set_attached(RS_DISPLAY(widget), FALSE);
+    GTK_WIDGET_CLASS(rs_display_parent_class)->unmap(widget);
+}
+
+static void rs_display_get_property(GObject *object, guint id, GValue *value, GParamSpec *pspec)
+{
+    if (id == PROP_POINTER_CAPTURED) {
+        g_value_set_boolean(value, RS_DISPLAY(object)->captured);
+    } else {
+        G_OBJECT_WARN_INVALID_PROPERTY_ID(object, id, pspec);
+    }
+}
+
+static void rs_display_dispose(GObject *object)
+{
+    drop_machine(RS_DISPLAY(object));
+    G_OBJECT_CLASS(rs_display_parent_class)->dispose(object);
+}
+
+static void rs_display_finalize(GObject *object)
+{
+    g_ptr_array_unref(RS_DISPLAY(object)->tiles);
+    G_OBJECT_CLASS(rs_display_parent_class)->finalize(object);
+}
+
+static void rs_display_class_init(RsDisplayClass *klass)
+{
+    GObjectClass *object_class = G_OBJECT_CLASS(klass);
+    GtkWidgetClass *widget_class = GTK_WIDGET_CLASS(klass);
+
+    object_class->get_property = rs_display_get_property;
+    object_class->dispose = rs_display_dispose;
+    object_class->finalize = rs_display_finalize;
+    widget_class->snapshot = rs_display_snapshot;
+    widget_class->measure = rs_display_measure;
+    widget_class->map = rs_display_map;
+    widget_class->unmap = rs_display_unmap;
+    properties[PROP_POINTER_CAPTURED] = g_param_spec_boolean(
+        "pointer-captured", NULL, NULL, FALSE, G_PARAM_READABLE | G_PARAM_STATIC_STRINGS);
+    g_object_class_install_properties(object_class, N_PROPS, properties);
+    signals[SIGNAL_RELEASE] = g_signal_new("release", RS_TYPE_DISPLAY, G_SIGNAL_RUN_LAST, 0, NULL,
+                                           NULL, NULL, G_TYPE_NONE, 0);
+    gtk_widget_class_set_css_name(widget_class, "display");
+    gtk_widget_class_set_accessible_role(widget_class, GTK_ACCESSIBLE_ROLE_IMG);
+}
+
+static void unset_tile(gpointer texture)
+{
+    if (texture) {
+        g_object_unref(texture);
+    }
+}
+
+static void add_controllers(RsDisplay *self)
+{
+    GtkWidget *widget = GTK_WIDGET(self);
+    GtkEventController *focus = gtk_event_controller_focus_new();
+    GtkEventController *motion = gtk_event_controller_motion_new();
+    GtkEventController *scroll = gtk_event_controller_scroll_new(
+        GTK_EVENT_CONTROLLER_SCROLL_VERTICAL | GTK_EVENT_CONTROLLER_SCROLL_DISCRETE);
+    GtkEventController *buttons = gtk_event_controller_legacy_new();
+
+    g_signal_connect_swapped(focus, "enter", G_CALLBACK(focus_entered), self);
+    g_signal_connect_swapped(focus, "leave", G_CALLBACK(rs_display_release), self);
+    g_signal_connect_swapped(motion, "motion", G_CALLBACK(on_motion), self);
+    g_signal_connect_swapped(motion, "leave", G_CALLBACK(on_leave), self);
+    g_signal_connect_swapped(scroll, "scroll", G_CALLBACK(on_scroll), self);
+    g_signal_connect_swapped(buttons, "event", G_CALLBACK(on_event), self);
+    gtk_widget_add_controller(widget, focus);
+    gtk_widget_add_controller(widget, motion);
+    gtk_widget_add_controller(widget, scroll);
+    gtk_widget_add_controller(widget, buttons);
+}
+
+static void rs_display_init(RsDisplay *self)
+{
+    self->tiles = g_ptr_array_new_with_free_func(unset_tile);
+    self->tile_factor = 1;
+    self->last_x = self->last_y = NAN;
+    gtk_widget_set_focusable(GTK_WIDGET(self), TRUE);
+    gtk_widget_set_overflow(GTK_WIDGET(self), GTK_OVERFLOW_HIDDEN);
+    gtk_accessible_update_property(GTK_ACCESSIBLE(self), GTK_ACCESSIBLE_PROPERTY_LABEL,
+                                   _("Guest screen"), -1);
+    add_controllers(self);
+}
