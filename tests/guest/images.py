@@ -1,0 +1,344 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Guests made from Debian's packages, kept in ${XDG_CACHE_HOME:-~/.cache}/ringside-tests.
+
+Each function returns a path and makes what is missing: aside, renamed when it is whole. A lock lets
+tests that run at the same time wait for each other. Without network the caller gets a Skip.
+"""
+import contextlib
+import fcntl
+import glob
+import gzip
+import lzma
+import os
+import re
+import shutil
+import struct
+import subprocess
+import tempfile
+
+from harness import Failure, Skip, need, run
+
+CACHE = os.path.join(os.environ.get("RINGSIDE_CACHE") or os.path.join(
+    os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "ringside-tests"))
+
+
+@contextlib.contextmanager
+def locked(name):
+    os.makedirs(CACHE, exist_ok=True)
+    with open(os.path.join(CACHE, name + ".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def made(name, make):
+    """CACHE/name, made by make(path of a file or folder to create) if it is not there."""
+    path = os.path.join(CACHE, name)
+    with locked(name.replace("/", "-")):
+        if not os.path.exists(path):
+            aside = tempfile.mkdtemp(prefix=".new-", dir=CACHE)
+            try:
+                result = os.path.join(aside, "result")
+                make(result)
+                os.rename(result, path)
+            finally:
+                shutil.rmtree(aside, ignore_errors=True)
+    return path
+
+
+def package(name):
+    """The folder that a package's files are unpacked in; nothing is installed."""
+    def make(folder):
+        need("apt-get", "dpkg")
+        where = folder + ".deb"
+        os.mkdir(where)
+        try:
+            run("apt-get", "-o", "APT::Sandbox::User=root", "download", name, cwd=where)
+        except Failure as failure:
+            raise Skip("the package %s cannot be downloaded: %s" % (
+                name, str(failure).strip().splitlines()[-1]))
+        run("dpkg", "-x", glob.glob(where + "/*.deb")[0], folder)
+    return made("package-" + name, make)
+
+
+def kernel_package():
+    need("apt-cache")
+    out = run("apt-cache", "depends", "linux-image-amd64")
+    names = re.findall(r"Depends: (linux-image-[0-9]\S*amd64)", out)
+    if not names:
+        raise Skip("apt knows no linux-image-amd64")
+    return package(names[0])
+
+
+def kernel():
+    return glob.glob(kernel_package() + "/boot/vmlinuz-*")[0]
+
+
+def vmlinux():
+    """The uncompressed kernel: the XZ stream inside the bzImage. It has a PVH entry."""
+    def make(path):
+        data = open(kernel(), "rb").read()
+        for match in re.finditer(b"\xfd7zXZ\0", data):
+            with contextlib.suppress(lzma.LZMAError):
+                image = lzma.LZMADecompressor().decompress(data[match.start():])
+                if image.startswith(b"\x7fELF"):
+                    open(path, "wb").write(image)
+                    return
+        raise Skip("this kernel is not packed with XZ")
+    return made("vmlinux-" + os.path.basename(kernel()), make)
+
+
+INIT = r"""#!/bin/busybox sh
+/bin/busybox mkdir -p /proc /sys /dev /mnt
+/bin/busybox --install -s /bin
+mount -t proc p /proc; mount -t sysfs s /sys; mount -t devtmpfs d /dev 2>/dev/null
+exec </dev/ttyS0 >/dev/ttyS0 2>&1
+echo "USERSPACE $(cut -d' ' -f1 /proc/uptime) CPUS $(grep -c ^processor /proc/cpuinfo)"
+exit=; do=
+for word in $(cat /proc/cmdline); do case $word in exit=*|do=*) eval "$word";; esac; done
+for module in $(cat /modules 2>/dev/null); do insmod /lib/$module || echo "NO MODULE $module"; done
+[ -f /do/$do ] && . /do/$do
+if [ -n "$exit" ]; then
+    printf "\\$(printf %o $exit)" | dd of=/dev/port bs=1 count=1 seek=244 2>/dev/null
+fi
+sync
+poweroff -f
+sleep 60
+"""
+
+# What the initramfs can do, by the kernel command line's do=NAME.
+DO = {
+    "nothing": "",
+    "reboot": "reboot -f\n",
+    "wait": "echo WAITING; sleep 3600\n",
+    # Writes blocks with their number in them for ever; says how far it is after each sync.
+    "write": r"""
+i=0
+while :; do
+    i=$((i+1)); yes "block $i" | dd of=/dev/sda bs=64k count=16 seek=$((i % 900 * 16)) conv=notrunc iflag=fullblock 2>/dev/null
+    sync; echo "WROTE $i"
+done
+""",
+    # 96 MiB of a known pattern; then reads it back.
+    "fill": r"""
+echo FILLING
+i=0
+while [ $i -lt 96 ]; do
+    yes "mebibyte $i" | dd of=/dev/sda bs=1M count=1 seek=$i conv=notrunc iflag=fullblock oflag=direct 2>/dev/null || echo "WRITE ERROR $i"
+    i=$((i+1))
+done
+sync; echo 3 > /proc/sys/vm/drop_caches
+i=0; bad=0
+while [ $i -lt 96 ]; do
+    a=$(dd if=/dev/sda bs=1M count=1 skip=$i 2>/dev/null | md5sum)
+    b=$(yes "mebibyte $i" | dd bs=1M count=1 iflag=fullblock 2>/dev/null | md5sum)
+    [ "$a" = "$b" ] || bad=$((bad+1))
+    i=$((i+1))
+done
+echo "FILLED bad=$bad"
+""",
+    # Counts aloud, with a checksum of memory, so that a jump in time or state shows.
+    "count": r"""
+dd if=/dev/urandom of=/tmp.bin bs=1M count=8 2>/dev/null
+sum=$(md5sum < /tmp.bin)
+i=0
+while [ $i -lt 400 ]; do
+    i=$((i+1)); [ "$(md5sum < /tmp.bin)" = "$sum" ] || echo "MEMORY CHANGED"
+    echo "COUNT $i"
+done
+echo "COUNTED"
+""",
+}
+
+
+def module_list():
+    """The disk modules with what they need, in an order that insmod can follow."""
+    base = glob.glob(kernel_package() + "/lib/modules/*")[0]
+    need("depmod", "modprobe")
+    version = os.path.basename(base)
+    root = kernel_package()
+    if not os.path.exists(base + "/modules.dep"):
+        with locked("depmod"):
+            run("/sbin/depmod", "-b", root, version)
+    order = []
+    for name in ("ahci", "sd_mod"):
+        out = run("/sbin/modprobe", "-d", root, "-S", version, "--show-depends", name)
+        for path in re.findall(r"^insmod (\S+)", out, re.M):
+            if path not in order:
+                order.append(path)
+    return order
+
+
+def busybox():
+    for path in ("/bin/busybox", "/usr/bin/busybox"):
+        if os.path.exists(path) and "static" in subprocess.run(
+                ["file", path], stdout=subprocess.PIPE, text=True).stdout:
+            return path
+    return package("busybox-static") + "/bin/busybox"
+
+
+def write_file(path, text, mode=0o644):
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w") as out:
+        out.write(text)
+    os.chmod(path, mode)
+
+
+def initramfs():
+    def make(path):
+        need("cpio")
+        root = path + ".d"
+        os.makedirs(root + "/bin")
+        os.makedirs(root + "/lib")
+        shutil.copy(busybox(), root + "/bin/busybox")
+        os.chmod(root + "/bin/busybox", 0o755)
+        write_file(root + "/init", INIT, 0o755)
+        for name, script in DO.items():
+            write_file(root + "/do/" + name, script)
+        modules = module_list()
+        for module in modules:
+            shutil.copy(module, root + "/lib")
+        write_file(root + "/modules", "\n".join(os.path.basename(m) for m in modules) + "\n")
+        names = run("find", ".", cwd=root)
+        packed = subprocess.run(["cpio", "-o", "-H", "newc", "--quiet", "-R", "0:0"], cwd=root,
+                                input=names.encode(), stdout=subprocess.PIPE, check=True).stdout
+        with gzip.open(path, "wb", 1) as out:
+            out.write(packed)
+    import hashlib
+    tag = hashlib.sha256((INIT + repr(sorted(DO.items())) + kernel()).encode()).hexdigest()[:12]
+    return made("initramfs-%s.gz" % tag, make)
+
+
+def grub_rescue():
+    return package("grub-rescue-pc") + "/usr/lib/grub-rescue/grub-rescue-cdrom.iso"
+
+
+def grub_modules():
+    for folder in ("/usr/lib/grub/i386-pc", package("grub-pc-bin") + "/usr/lib/grub/i386-pc"):
+        if os.path.exists(folder + "/boot.img"):
+            return folder
+    raise Skip("grub-pc-bin has no i386-pc modules")
+
+
+def grub_iso(name, config, files):
+    """An ISO that boots `config`; files: path on the ISO to path here."""
+    def make(path):
+        need("grub-mkrescue", "xorriso", "mformat")
+        root = path + ".d"
+        write_file(root + "/boot/grub/grub.cfg", config)
+        for where, source in files.items():
+            target = os.path.join(root, where)
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            shutil.copy(source, target)
+        run("grub-mkrescue", "-d", grub_modules(), "-o", path, root)
+    return made(name + ".iso", make)
+
+
+def memtest():
+    program = package("memtest86+") + "/boot/memtest86+x64.bin"
+    return grub_iso("memtest", "linux16 /memtest\nboot\n", {"memtest": program})
+
+
+def installer(arch, flavor, append):
+    base = "%s/usr/lib/debian-installer/images/12/%s/%s/debian-installer/%s/" % (
+        package("debian-installer-12-netboot-" + arch), arch, flavor, arch)
+    graphics = "set gfxpayload=800x600x32\ninsmod all_video\n" if flavor == "gtk" else \
+        "set gfxpayload=text\n"
+    config = "%slinux /linux %s\ninitrd /initrd.gz\nboot\n" % (graphics, append)
+    return grub_iso("installer-%s-%s" % (arch, flavor), config,
+                    {"linux": base + "linux", "initrd.gz": base + "initrd.gz"})
+
+
+HOOK = r"""#!/bin/sh
+set -e
+echo 'root:ringside' | chroot "$1" chpasswd
+echo debian > "$1/etc/hostname"
+echo '/dev/sda1 / ext4 rw,noatime 0 1' > "$1/etc/fstab"
+ln -sf /dev/null "$1/etc/systemd/system/systemd-networkd-wait-online.service"
+mkdir -p "$1/boot/grub"
+cat > "$1/boot/grub/grub.cfg" <<'END'
+set root=(hd0,msdos1)
+linux /vmlinuz root=/dev/sda1 ro nomodeset quiet
+initrd /initrd.img
+boot
+END
+"""
+PART_START = 2048  # sectors
+
+
+def debian_tree(path):
+    need("mmdebstrap")
+    write_file(path + ".hook", HOOK, 0o755)
+    try:
+        run("mmdebstrap", "--variant=minbase", "--quiet",
+            "--include=linux-image-amd64,systemd-sysv,udev,dbus,kmod,login,passwd,initramfs-tools,zstd",
+            "--customize-hook=" + path + ".hook", "bookworm", path + ".tar")
+    except Failure as failure:
+        raise Skip("mmdebstrap cannot make a Debian: " + str(failure).splitlines()[-1])
+    os.makedirs(path)
+    run("tar", "-xf", path + ".tar", "-C", path, "--numeric-owner")
+
+
+def put_partition(image, sectors):
+    """One bootable Linux partition, from PART_START on."""
+    entry = struct.pack("<B3sB3sII", 0x80, b"\xfe\xff\xff", 0x83, b"\xfe\xff\xff", PART_START, sectors)
+    with open(image, "r+b") as disk:
+        disk.seek(446)
+        disk.write(entry.ljust(64, b"\0") + b"\x55\xaa")
+
+
+def put_grub(image, root):
+    """GRUB without loop devices: boot.img into the MBR, a core image into the gap after it."""
+    modules = grub_modules()
+    core = root + ".core"
+    need("grub-mkimage")
+    run("grub-mkimage", "-d", modules, "-O", "i386-pc", "-o", core, "-p", "(hd0,msdos1)/boot/grub",
+        "biosdisk", "part_msdos", "ext2", "linux", "normal", "configfile", "ls", "echo")
+    boot = bytearray(open(modules + "/boot.img", "rb").read())
+    data = open(core, "rb").read()
+    if len(data) > (PART_START - 1) * 512:
+        raise Failure("GRUB's core does not fit before the partition")
+    with open(image, "r+b") as disk:
+        table = disk.read(512)[440:]
+        disk.seek(0)
+        disk.write(bytes(boot[:440]) + table)
+        disk.seek(512)
+        disk.write(data)
+
+
+def debian_disk():
+    """A raw disk with Debian 12: root's password is "ringside"."""
+    def make(path):
+        need("mke2fs")
+        root = path + ".root"
+        debian_tree(root)
+        size = 1800 << 20
+        with open(path, "wb") as disk:
+            disk.truncate((PART_START * 512) + size)
+        put_partition(path, size // 512)
+        run("/sbin/mke2fs", "-q", "-t", "ext4", "-d", root, "-E",
+            "offset=%d" % (PART_START * 512), path, "%dk" % (size >> 10))
+        put_grub(path, root)
+        shutil.rmtree(root)
+    if os.geteuid():
+        raise Skip("making a Debian disk needs root")
+    return made("debian-12.img", make)
+
+
+def main():
+    for make in (kernel, initramfs, grub_rescue, memtest, debian_disk):
+        print(make())
+    for arch in "amd64", "i386":
+        print(installer_text(arch))
+    print(installer_gtk())
+
+
+def installer_text(arch):
+    return installer(arch, "text", "nomodeset fb=false")
+
+
+def installer_gtk():
+    return installer("amd64", "gtk", "quiet")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""ringctl run with a kernel of Debian 12: to userspace, and every exit status."""
+import os
+
+import images
+from harness import check, main, test
+
+SERIAL = ["--serial", "stdio", "--timeout", "240"]
+
+
+def boot(bench, append, *options, status=0, kernel=None):
+    return bench.ringctl("run", "--kernel", kernel or images.kernel(), "--initrd", images.initramfs(),
+                         "--append", "console=ttyS0 quiet " + append, *SERIAL, *options,
+                         status=status)
+
+
+@test
+def kernel_and_initramfs_to_userspace_and_power_off(bench):
+    out = boot(bench, "").stdout
+    check("USERSPACE" in out and "CPUS 1" in out, "no userspace: " + out)
+
+
+@test
+def debug_exit_gives_the_code(bench):
+    boot(bench, "exit=20", "--debug-exit", status=20 << 1 | 1)
+
+
+@test
+def two_processors(bench):
+    out = boot(bench, "", "--cpus", "2").stdout
+    check("CPUS 2" in out, "not two CPUs: " + out)
+
+
+@test
+def pvh_vmlinux(bench):
+    out = boot(bench, "", kernel=images.vmlinux()).stdout
+    check("USERSPACE" in out, "no userspace: " + out)
+
+
+@test
+def reset_ends_with_no_reboot(bench):
+    boot(bench, "do=reboot", "--no-reboot", status=100)
+
+
+@test
+def triple_fault_is_told(bench):
+    boot(bench, "do=reboot reboot=t", status=101)
+
+
+@test
+def time_out(bench):
+    bench.ringctl("run", "--kernel", images.kernel(), "--timeout", "1", status=102)
+
+
+@test
+def failed_start(bench):
+    done = bench.ringctl("run", "--kernel", "/nowhere", status=103)
+    check("/nowhere" in done.stderr, "the file is not named: " + done.stderr)
+    bench.ringctl("run", "--no-such-option", status=103)
+
+
+@test
+def screenshot(bench):
+    shot = bench.path("s.png")
+    bench.ringctl("run", "--kernel", images.kernel(), "--screenshot", shot, "--after", "2")
+    check(os.path.getsize(shot) > 100, "no picture")
+
+
+main()

@@ -1,0 +1,148 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A stand-in for ringside-monitor: the same control socket, no machine.
+
+The screen is a test pattern; what clients send is appended to FOLDER/events. Written for the front end's tests, which
+must not depend on an engine. Environment: FAKE_FAIL=SENTENCE fails to start; FAKE_ABSOLUTE=1 has a tablet;
+FAKE_LIE=1 describes a screen larger than its memory.
+"""
+import os
+import signal
+import struct
+import sys
+
+import gi
+from gi.repository import Gio, GLib
+
+WIDTH, HEIGHT = 320, 200
+XML = os.path.join(os.path.dirname(__file__), "../../monitor/org.ringside.Monitor1.xml")
+
+
+def pixel(x, y, shift=0):
+    """XRGB with a noisy X byte."""
+    return 0x5a000000 | ((x * 255 // WIDTH) << 16) | ((y * 255 // HEIGHT) << 8) | (((x // 16 + y // 16) % 2) * 255 ^ shift)
+
+
+class Monitor:
+    def __init__(self, folder):
+        self.folder, self.id = folder, os.path.basename(folder.rstrip("/"))
+        self.loop = GLib.MainLoop()
+        self.state, self.medium, self.connections = "running", "", []
+        with open(XML) as file:
+            self.node = Gio.DBusNodeInfo.new_for_xml(file.read())
+        self.fd = os.memfd_create("screen")
+        self.draw(0)
+        self.settings = GLib.KeyFile()
+        self.settings.load_from_file(folder + "/machine.ini", GLib.KeyFileFlags.NONE)
+        try:
+            self.medium = self.settings.get_string("cdrom", "path")
+        except GLib.Error:
+            pass
+        if os.path.exists(folder + "/suspend.state"):
+            os.unlink(folder + "/suspend.state")
+        run = os.path.join(os.environ["XDG_RUNTIME_DIR"], "ringside")
+        os.makedirs(run, 0o700, exist_ok=True)
+        self.path = f"{run}/{self.id}.sock"
+        if os.path.exists(self.path):
+            os.unlink(self.path)
+        self.server = Gio.DBusServer.new_sync("unix:path=" + self.path, Gio.DBusServerFlags.NONE, Gio.dbus_generate_guid(),
+                                              None, None)
+        self.server.connect("new-connection", self.connected)
+        self.server.start()
+
+    def draw(self, shift):
+        os.ftruncate(self.fd, WIDTH * HEIGHT * 4)
+        os.pwrite(self.fd, struct.pack(f"<{WIDTH * HEIGHT}I", *(pixel(x, y, shift) for y in range(HEIGHT)
+                                                              for x in range(WIDTH))), 0)
+
+    def note(self, *words):
+        with open(self.folder + "/events", "a") as file:
+            print(*words, file=file)
+
+    def connected(self, server, connection):
+        for interface in self.node.interfaces:
+            name = interface.name.rsplit(".", 1)[1]
+            path = {"Machine": "/org/ringside/Machine", "Screen": "/org/ringside/Screen/0", "Input": "/org/ringside/Input"}
+            connection.register_object(path[name], interface, self.call, self.get, None)
+        self.connections.append(connection)
+        connection.connect("closed", lambda c, *_: self.connections.remove(c))
+        return True
+
+    def get(self, connection, sender, path, interface, name):
+        values = {"Id": ("s", self.id), "Name": ("s", self.settings.get_string("machine", "name")), "Version": ("s", "0"),
+                  "State": ("s", self.state), "StateMessage": ("s", ""), "Engine": ("s", "translate"),
+                  "EngineReason": ("s", "A test <b>runs</b>"), "Pid": ("i", os.getpid()), "Medium": ("s", self.medium),
+                  "Serial": ("s", ""), "Exit": ("s", ""), "Width": ("u", WIDTH), "Height": ("u", HEIGHT),
+                  "Absolute": ("b", bool(os.environ.get("FAKE_ABSOLUTE")))}
+        return GLib.Variant(*values[name])
+
+    def emit(self, path, interface, name, parameters):
+        for connection in self.connections:
+            connection.emit_signal(None, path, interface, name, parameters)
+
+    def changed(self, **properties):
+        types = {str: "s"}
+        self.emit("/org/ringside/Machine", "org.freedesktop.DBus.Properties", "PropertiesChanged",
+                  GLib.Variant("(sa{sv}as)", ("org.ringside.Monitor1.Machine",
+                               {k: GLib.Variant(types[type(v)], v) for k, v in properties.items()}, [])))
+
+    def set_state(self, state):
+        self.state = state
+        self.changed(State=state)
+
+    def end(self, how):
+        self.emit("/org/ringside/Machine", "org.ringside.Monitor1.Machine", "Ended", GLib.Variant("(s)", (how,)))
+        GLib.timeout_add(100, self.loop.quit)
+
+    def call(self, connection, sender, path, interface, method, parameters, invocation):
+        arguments = parameters.unpack()
+        if method in ("Attach", "Capture"):
+            fds = Gio.UnixFDList.new()
+            index = fds.append(self.fd)
+            height = HEIGHT * 50 if os.environ.get("FAKE_LIE") else HEIGHT
+            invocation.return_value_with_unix_fd_list(
+                GLib.Variant("(uuuuh)", (1, WIDTH, height, WIDTH * 4, index)), fds)
+            return
+        self.note(method, *(int(a) if isinstance(a, bool) else a for a in arguments))
+        if method == "Pause":
+            self.set_state("paused")
+        elif method == "Resume":
+            self.set_state("running")
+        elif method == "InsertMedium":
+            self.medium = arguments[0]
+            self.changed(Medium=self.medium)
+        elif method == "EjectMedium":
+            self.medium = ""
+            self.changed(Medium="")
+        elif method == "Reset":
+            self.draw(255)
+            self.emit("/org/ringside/Screen/0", "org.ringside.Monitor1.Screen", "Damage",
+                      GLib.Variant("(uuuuu)", (1, 0, 0, WIDTH, HEIGHT)))
+        elif method == "Suspend":
+            open(self.folder + "/suspend.state", "w").close()
+        invocation.return_value(None)
+        if method == "Suspend":
+            self.end("killed")
+        elif method in ("PowerOff", "ShutDown"):
+            self.end("poweroff")
+
+    def run(self):
+        GLib.unix_signal_add(GLib.PRIORITY_DEFAULT, signal.SIGTERM, self.loop.quit)
+        self.loop.run()
+        os.unlink(self.path)
+
+
+def main():
+    if os.environ.get("FAKE_FAIL"):
+        sys.exit("ringside-monitor: " + os.environ["FAKE_FAIL"])
+    if sys.argv[1] == "--create-disk":
+        with open(sys.argv[2], "xb") as disk:
+            disk.truncate(int(sys.argv[3]))
+    elif sys.argv[1] == "--machine":
+        Monitor(sys.argv[2]).run()
+    else:
+        sys.exit("ringside-monitor: unknown option " + sys.argv[1])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,227 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The console, with a stand-in for the monitor: pixels, keys, letting go of them, life cycle, closing, lies."""
+import os
+import subprocess
+import sys
+import time
+
+from desktop import Desktop, key, run_cases, screenshot, sh, type_text, until
+
+PROGRAM, FAKE = sys.argv[1:3]
+sys.path.insert(0, os.path.dirname(FAKE))
+import fake_monitor  # noqa: E402
+
+
+class Console(Desktop):
+    """A desktop with one machine, whose console is open."""
+
+    def __init__(self, **fake):
+        super().__init__()
+        self.env.update(RINGSIDE_MONITOR=FAKE, **fake)
+        self.folder = self.machines + "/test"
+        os.makedirs(self.folder)
+        with open(self.folder + "/machine.ini", "w") as file:
+            file.write("[machine]\nname=Test\n\n[cdrom]\npath=/tmp/some.iso\n")
+
+    def open(self):
+        self.app = self.start(PROGRAM)
+        self.app.click(self.app.find("Test", "label"), repeat=2)
+        self.screen = self.app.find("Guest screen")
+        time.sleep(1)
+        return self.app
+
+    def events(self):
+        try:
+            with open(self.folder + "/events") as file:
+                return file.read().splitlines()
+        except FileNotFoundError:
+            return []
+
+    def expect_event(self, event):
+        until("event " + event, lambda: event in self.events())
+
+    def clear(self):
+        if os.path.exists(self.folder + "/events"):
+            os.unlink(self.folder + "/events")
+
+    def screen_pixels(self):
+        """The widget's pixels: a dictionary's worth of (x, y) → RGB by ImageMagick."""
+        x, y, w, h = self.app.box(self.screen)
+        path = self.home + "/shot.png"
+        screenshot(path)
+        raw = subprocess.run(["convert", path, "-crop", f"{w}x{h}+{x}+{y}", "+repage", "-depth", "8", "rgb:-"],
+                             capture_output=True, check=True).stdout
+        return w, h, raw
+
+
+def check_pixels(desktop, shift):
+    """The pattern, at a whole multiple, centred; each guest pixel is a square of one colour."""
+    w, h, raw = desktop.screen_pixels()
+    factor = min(w // fake_monitor.WIDTH, h // fake_monitor.HEIGHT)
+    left, top = (w - fake_monitor.WIDTH * factor) // 2, (h - fake_monitor.HEIGHT * factor) // 2
+    wrong = 0
+    for y in range(0, fake_monitor.HEIGHT, 7):
+        for x in range(0, fake_monitor.WIDTH, 3):
+            expected = (fake_monitor.pixel(x, y, shift) & 0xffffff).to_bytes(3, "big")
+            for dx, dy in ((0, 0), (factor - 1, factor - 1)):
+                at = ((top + y * factor + dy) * w + left + x * factor + dx) * 3
+                wrong += raw[at:at + 3] != expected
+    assert wrong == 0, f"{wrong} wrong pixels at factor {factor}"
+
+
+def pixels():
+    with Console() as desktop:
+        desktop.open()
+        key("ctrl+alt")  # the keyboard back to the window
+        key("ctrl+plus")
+        time.sleep(1)
+        check_pixels(desktop, 0)
+        key("ctrl+r")
+        desktop.app.press("Reset")
+        desktop.expect_event("Reset")
+        time.sleep(1)
+        check_pixels(desktop, 255)
+
+
+def keys():
+    with Console() as desktop:
+        app = desktop.open()
+        type_text("a")
+        desktop.expect_event("Key 30 1")
+        desktop.expect_event("Key 30 0")
+        # Accelerators of ours, of GTK and of the window manager go to the guest while it has the keyboard.
+        key("ctrl+q", "F11", "F10", "Tab", "Escape", "Delete")
+        for code in (29, 16, 87, 68, 15, 1, 111):
+            desktop.expect_event(f"Key {code} 1")
+            desktop.expect_event(f"Key {code} 0")
+        # Focus loss lets go.
+        desktop.clear()
+        sh("xdotool", "keydown", "shift")
+        desktop.expect_event("Key 42 1")
+        app.click(app.find("Machine Menu", "push button"))
+        desktop.expect_event("ReleaseAll")
+        sh("xdotool", "keyup", "shift")
+        key("Escape")
+        desktop.clear()
+        type_text("z")
+        time.sleep(1)
+        assert not [e for e in desktop.events() if e.startswith("Key")], desktop.events()
+        # Another window takes the focus with a key down.
+        app.click(desktop.screen)
+        sh("xdotool", "keydown", "b")
+        desktop.expect_event("Key 48 1")
+        desktop.clear()
+        other = sh("xdotool", "search", "--name", "^Ringside$").split()[-1]
+        sh("xdotool", "windowactivate", "--sync", other)
+        desktop.expect_event("ReleaseAll")
+        sh("xdotool", "keyup", "b")
+
+
+def chord_and_pointer():
+    with Console() as desktop:
+        app = desktop.open()
+        app.expect("Press Ctrl+Alt to release the keyboard")
+        app.click(desktop.screen)  # no absolute device: takes the pointer
+        app.expect("Press Ctrl+Alt to release the pointer and the keyboard")
+        desktop.clear()
+        sh("xdotool", "mousemove_relative", "--", "30", "20")
+        until("motion", lambda: any(e.startswith("PointerRelative") for e in desktop.events()))
+        sh("xdotool", "click", "3")
+        until("a right click", lambda: any(e.startswith("PointerRelative 0 0 0 2") for e in desktop.events()))
+        # More than the window is wide: the pointer must not end at an edge.
+        desktop.clear()
+        for _ in range(60):
+            sh("xdotool", "mousemove_relative", "--", "40", "0")
+        total = sum(int(e.split()[1]) for e in desktop.events() if e.startswith("PointerRelative"))
+        assert total > 600, total
+        key("ctrl+alt")
+        app.expect("Click the screen to use it")
+        desktop.expect_event("ReleaseAll")
+
+
+def absolute():
+    with Console(FAKE_ABSOLUTE="1") as desktop:
+        desktop.open()
+        x, y, w, h = desktop.app.box(desktop.screen)
+        sh("xdotool", "mousemove", str(x + w // 2), str(y + h // 2), "click", "1")
+
+        def middle():
+            return [e for e in desktop.events() if e.startswith("PointerAbsolute") and e.endswith(" 1")
+                    and all(abs(int(v) - 16383) < 200 for v in e.split()[1:3])]
+        until("a click in the middle", middle)
+
+
+def life():
+    with Console() as desktop:
+        app = desktop.open()
+        key("ctrl+alt")
+        app.press("Pause")
+        desktop.expect_event("Pause")
+        app.expect("The machine is paused.")
+        app.press("Resume")
+        desktop.expect_event("Resume")
+        until("running", lambda: "The machine is paused." not in app.text() or None)
+        app.press("Suspend")
+        desktop.expect_event("Suspend")
+        app.find("Suspended", "label")
+        until("the monitor's end", lambda: not desktop.monitors())
+        # On again, as after a new start of the front end.
+        app.press("Resume")
+        app.find("Guest screen")
+        until("the monitor", desktop.monitors)
+
+
+def found_again():
+    """The front end dies; the machine goes on and is found; a dead monitor is told apart."""
+    with Console() as desktop:
+        desktop.open().process.kill()
+        until("the front end's end", lambda: desktop.app.process.poll() is not None)
+        pid = desktop.monitors()[0]
+        app = desktop.start(PROGRAM)
+        app.find("Running", "label")
+        os.kill(pid, 9)
+        app.find("Crashed", "label")
+
+
+def closing():
+    with Console() as desktop:
+        app = desktop.open()
+        key("ctrl+alt")
+        key("ctrl+q")
+        app.expect("Keep Machines Running?")
+        app.press("Cancel")
+        app.find("Guest screen")
+        key("ctrl+q")
+        app.press("Keep Running")
+        assert app.process.wait(20) == 0
+        assert desktop.monitors()
+        app = desktop.start(PROGRAM)
+        app.find("Running", "label")
+        key("ctrl+q")
+        app.press("Suspend")
+        assert app.process.wait(20) == 0
+        until("the monitor's end", lambda: not desktop.monitors())
+        assert os.path.exists(desktop.folder + "/suspend.state")
+
+
+def lies():
+    """A screen that is larger than its memory is refused, and the front end lives."""
+    with Console(FAKE_LIE="1") as desktop:
+        app = desktop.open()
+        time.sleep(2)
+        app.find("Guest screen")
+        assert "described a screen that cannot be" in app.log(), app.log()
+
+
+def start_fails():
+    with Console(FAKE_FAIL="The file /nix/firmware.bin is missing; install the package seabios") as desktop:
+        app = desktop.start(PROGRAM)
+        app.click(app.find("Test", "label"), repeat=2)
+        app.expect("“Test” Did Not Start")
+        app.expect("The file /nix/firmware.bin is missing; install the package seabios")
+
+
+if __name__ == "__main__":
+    everything = [pixels, keys, chord_and_pointer, absolute, life, found_again, closing, lies, start_fails]
+    run_cases(*[case for case in everything if case.__name__ in sys.argv[3:] or not sys.argv[3:]])

@@ -1,0 +1,94 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The wizard: wrong files are named on their page, a failure leaves nothing, three clicks make a machine."""
+import os
+import sys
+
+import images
+from desktop import Desktop, key, run_cases, type_text, until
+
+PROGRAM, FAKE = sys.argv[1:3]
+
+
+def wrong_files():
+    with Desktop() as desktop:
+        with open(desktop.home + "/letter.iso", "w") as file:
+            file.write("Dear installer\n" * 9000)
+        images.disc(desktop.home + "/short.iso", cut=100)
+        app = desktop.start(PROGRAM)
+        app.press("New Machine…")
+        app.click(app.find("letter.iso", "label"))
+        app.expect("“letter.iso” is not a disc image.")
+        app.click(app.find("short.iso", "label"))
+        app.expect("“short.iso” is incomplete: 614.4\u00a0kB of 819.2\u00a0kB.")
+        assert app.look("Next", "push button") is None
+        key("Escape")
+        until("the wizard to close", lambda: not app.look("Which System?"))
+        assert os.listdir(desktop.machines) == []
+
+
+def three_clicks():
+    """From the image to the running machine."""
+    with Desktop() as desktop:
+        desktop.env["RINGSIDE_MONITOR"] = FAKE
+        images.disc(desktop.home + "/debian.iso", "Debian 11.3.0 amd64 n")
+        app = desktop.start(PROGRAM)
+        app.press("New Machine…")
+        app.click(app.find("debian.iso", "label"))
+        app.find("Debian 11", "label")
+        app.press("Next")
+        app.expect("Ready to Create")
+        assert os.listdir(desktop.machines) == []
+        app.press("Create")
+        app.find("Guest screen")
+        folder = desktop.machines + "/debian-11"
+        assert os.path.getsize(folder + "/disk.qcow2") >= 10 << 30
+        with open(folder + "/machine.ini") as file:
+            settings = file.read()
+        assert "os=debian11" in settings and f"path={desktop.home}/debian.iso" in settings, settings
+        until("the monitor", desktop.monitors)
+
+
+def name_in_use():
+    with Desktop() as desktop:
+        desktop.env["RINGSIDE_MONITOR"] = FAKE
+        os.makedirs(desktop.machines + "/old")
+        with open(desktop.machines + "/old/machine.ini", "w") as file:
+            file.write("[machine]\nname=Old\n")
+        app = desktop.start(PROGRAM)
+        app.press("New Machine")
+        app.click(app.find("Install Later", "label"))
+        app.find("Next", "push button")
+        app.click(app.find("Name", "label"))
+        key("ctrl+a")
+        type_text("oLD")
+        app.expect("There is a machine named “oLD” already.")
+        key("ctrl+a")
+        type_text("Fresh")
+        until("the error to go", lambda: "already" not in app.text())
+        app.press("Next")
+        app.expect("Ready to Create")
+        app.press("Create")
+        app.find("Guest screen")
+        assert sorted(os.listdir(desktop.machines)) == ["fresh", "old"]
+
+
+def failure_leaves_nothing():
+    with Desktop() as desktop:
+        monitor = desktop.home + "/monitor"
+        with open(monitor, "w") as file:
+            file.write("#!/bin/sh\necho 'ringside-monitor: The disk does not fit here' >&2\nexit 1\n")
+        os.chmod(monitor, 0o755)
+        desktop.env["RINGSIDE_MONITOR"] = monitor
+        app = desktop.start(PROGRAM)
+        app.press("New Machine…")
+        app.click(app.find("Install Later", "label"))
+        app.press("Next")
+        app.press("Create")
+        app.expect("The disk does not fit here")
+        app.find("Ready to Create")
+        assert os.listdir(desktop.machines) == []
+
+
+if __name__ == "__main__":
+    run_cases(wrong_files, three_clicks, name_in_use, failure_leaves_nothing)
