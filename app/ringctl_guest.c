@@ -102,8 +102,35 @@ static bool press(RsMonitorInput *input, unsigned code, bool down, int delay, GE
     return ok;
 }
 
+/* The guest may end its machine on a key that is still down; nobody is there to take its release then. */
+static bool machine_ended(const GError *error)
+{
+    return g_error_matches(error, G_DBUS_ERROR, G_DBUS_ERROR_UNKNOWN_OBJECT) ||
+           g_error_matches(error, G_DBUS_ERROR, G_DBUS_ERROR_UNKNOWN_METHOD) ||
+           g_error_matches(error, G_DBUS_ERROR, G_DBUS_ERROR_NO_REPLY) ||
+           g_error_matches(error, G_DBUS_ERROR, G_DBUS_ERROR_DISCONNECTED) ||
+           g_error_matches(error, G_IO_ERROR, G_IO_ERROR_CLOSED);
+}
+
+static bool release(RsMonitorInput *input, unsigned code, int delay, bool *ended, GError **error)
+{
+    g_autoptr(GError) local = NULL;
+
+    if (*ended || rs_monitor_input_call_key_sync(input, code, false, NULL, &local)) {
+        g_usleep(*ended ? 0 : (gulong)delay * 1000);
+        return true;
+    }
+    *ended = machine_ended(local);
+    if (!*ended) {
+        g_propagate_error(error, g_steal_pointer(&local));
+        ringctl_adopt_error(error);
+    }
+    return *ended;
+}
+
+/* *ended becomes true when the machine went off on these keys. */
 static bool press_chord(RsMonitorInput *input, const unsigned *codes, unsigned count, int delay,
-                        GError **error)
+                        bool *ended, GError **error)
 {
     for (unsigned i = 0; i < count; i++) {
         if (!press(input, codes[i], true, delay, error)) {
@@ -111,7 +138,7 @@ static bool press_chord(RsMonitorInput *input, const unsigned *codes, unsigned c
         }
     }
     for (unsigned i = count; i-- > 0;) {
-        if (!press(input, codes[i], false, delay, error)) {
+        if (!release(input, codes[i], delay, ended, error)) {
             return false;
         }
     }
@@ -136,12 +163,18 @@ static bool text_check(const char *text, GError **error)
 
 static bool type_text(RsMonitorInput *input, const char *text, int delay, GError **error)
 {
+    bool ended = false;
+
     for (const char *p = text; *p; p++) {
         unsigned codes[2] = {KEY_LEFTSHIFT}, code;
         bool shift;
         ringctl_key_for_char(*p, &code, &shift);
         codes[shift] = code;
-        if (!press_chord(input, codes, shift + 1u, delay, error)) {
+        if (ended) {
+            return ringctl_fail(error, RINGCTL_WRONG_STATE,
+                                "The machine ended before \"%s\" was typed.", p);
+        }
+        if (!press_chord(input, codes, shift + 1u, delay, &ended, error)) {
             return false;
         }
     }
@@ -181,6 +214,7 @@ bool ringctl_key(const struct ringctl_command *command, int argc, char **argv, G
 {
     g_autoptr(RsMonitorInput) input = NULL;
     unsigned codes[CHORD_MAX];
+    bool ended = false;
     int delay;
 
     if (!delay_parse(command, &argc, &argv, 2, G_MAXINT, &delay, error)) {
@@ -194,7 +228,10 @@ bool ringctl_key(const struct ringctl_command *command, int argc, char **argv, G
     input = input_proxy(argv[1], error);
     for (int i = 2; input && i < argc; i++) {
         unsigned count = ringctl_keys_parse(argv[i], codes, CHORD_MAX, error);
-        if (!press_chord(input, codes, count, delay, error)) {
+        if (ended) {
+            return ringctl_fail(error, RINGCTL_WRONG_STATE, "The machine ended before %s.", argv[i]);
+        }
+        if (!press_chord(input, codes, count, delay, &ended, error)) {
             return false;
         }
     }
