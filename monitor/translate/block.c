@@ -207,12 +207,13 @@ void jump_flush(struct vcpu *v, bool kernel)
     }
 }
 
-/* Entries for rips in one page, and for blocks that straddle into it. Tags are rips: outside 64-bit mode the CS
- * base moves them, so everything goes then. */
+/* Entries for rips in one page, and for blocks that straddle into it. Tags are rips: outside 64-bit
+ * mode the CS base moves them, so everything goes then. */
 void jump_flush_page(struct vcpu *v, uint64_t linear)
 {
     unsigned per_page = GUEST_PAGE_SIZE >> JUMP_SHIFT, half = JUMP_SIZE / 2;
-    unsigned base = linear >> 47 & 1 ? half : 0, first = (linear & ~0xfffull) >> JUMP_SHIFT & (half - 1);
+    unsigned base = linear >> 47 & 1 ? half : 0,
+             first = (linear & ~0xfffull) >> JUMP_SHIFT & (half - 1);
     if (!(cpu_mode(v) & MODE_LONG)) {
         jump_flush(v, true);
         return;
@@ -580,7 +581,9 @@ void *block_resolve(struct vcpu *v)
     v->ret_pc = 0;
     if (atomic_load_explicit(&v->requests, memory_order_relaxed) &
         (REQ_FLUSH | REQ_CODE | REQ_DIRTY)) {
+        fpu_save(v); /* GLib may use vector registers: they are the guest's here */
         cpu_service(v);
+        fpu_load(v);
     }
     if (v->single_pending) {
         v->single_pending = false;

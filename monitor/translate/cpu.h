@@ -321,7 +321,7 @@ static inline bool cpu_real_or_v86(const struct vcpu *v)
     return !(v->cr0 & CR0_PE) || (v->flags_sys & FLAG_VM);
 }
 
-/* vcpu.c: EFLAGS in and out of the split form; the mode flags of the current state. */
+/* mode.c: EFLAGS in and out of the split form; the mode flags of the current state. */
 uint64_t cpu_flags(const struct vcpu *v);
 void cpu_set_flags(struct vcpu *v, uint64_t flags);
 uint32_t cpu_mode(const struct vcpu *v);

@@ -108,7 +108,12 @@ int harness_run(struct harness *h, struct cpu_state *state, unsigned seconds)
     translate_engine.run(h->engine);
     gint64 until = g_get_monotonic_time() + seconds * G_TIME_SPAN_SECOND;
     g_mutex_lock(&h->lock);
-    while (h->code == -1 && g_cond_wait_until(&h->ended, &h->lock, until)) {
+    while (h->code == -1 && g_get_monotonic_time() < until) {
+        g_cond_wait_until(&h->ended, &h->lock, h->disturb ? g_get_monotonic_time() + 20 : until);
+        if (h->disturb && h->code == -1) {
+            translate_engine.code_written(h->engine, h->ram_size - GUEST_PAGE_SIZE, 64);
+            translate_engine.memory_changed(h->engine);
+        }
     }
     int code = h->code == -1 ? -3 : h->code;
     g_mutex_unlock(&h->lock);

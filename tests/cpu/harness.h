@@ -19,6 +19,7 @@ struct harness {
     int code; /* value written to the end port, -1: none yet, -2: triple fault */
     GMutex lock;
     GCond ended;
+    bool disturb;    /* keep posting invalidations while it runs */
     GString *output; /* bytes written to port E9h */
 };
 

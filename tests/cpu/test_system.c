@@ -15,7 +15,11 @@
 static const struct {
     const char *name;
     enum { START_REAL, START_PROTECTED, START_LONG } start;
-} programs[] = {{"protected", START_PROTECTED}, {"long", START_LONG}, {"real", START_REAL}};
+    bool disturb; /* invalidations keep coming while it runs */
+} programs[] = {{"protected", START_PROTECTED, false},
+                {"long", START_LONG, false},
+                {"real", START_REAL, false},
+                {"vectors", START_LONG, true}};
 
 static const char *const shakes[] = {NULL,     "nochain",  "oneinsn",
                                      "tlb=16", "cache=1M", "nochain,oneinsn,tlb=16,cache=1M"};
@@ -56,6 +60,7 @@ static int run_program(const char *folder, unsigned which, const char *options)
         s.seg[CPU_CS].base = s.seg[CPU_CS].selector = 0;
         s.rip = at;
     }
+    h->disturb = programs[which].disturb;
     int code = harness_run(h, &s, 20);
     if (code) {
         printf("# %s: rip %lx cr2 %lx rflags %lx, output \"%s\"\n", programs[which].name, s.rip,
