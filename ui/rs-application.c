@@ -203,6 +203,8 @@ static void rs_application_startup(GApplication *application)
     G_APPLICATION_CLASS(rs_application_parent_class)->startup(application);
     gtk_window_set_default_icon_name(RS_APPLICATION_ID);
     self->settings = g_settings_new(RS_APPLICATION_ID);
+    g_autoptr(GAction) close_choice = g_settings_create_action(self->settings, "close-choice");
+    g_action_map_add_action(G_ACTION_MAP(self), close_choice);
     rs_draft_clean_up();
     self->library = rs_library_new();
     g_action_map_add_action_entries(G_ACTION_MAP(self), actions, G_N_ELEMENTS(actions), self);

@@ -2,9 +2,10 @@
 /*
  * The console's picture and input.
  *
- * The picture is cut into bands of TILE_ROWS rows, each a texture of its own, so that a blinking
- * cursor costs one band and not a screen. GTK 4.8 always filters linearly; at whole multiples of
- * the guest's size the bands are therefore enlarged here, in device pixels, and drawn one to one.
+ * The picture is cut into bands of TILE_ROWS rows, each a render node of its own that is kept until
+ * its rows change, so that a blinking cursor costs one band and not a screen. They are cairo nodes:
+ * the texture nodes of GTK 4.8 convert every pixel through floating point, cannot be drawn without
+ * filtering, and are converted again by the cairo renderer for every frame.
  */
 #include <X11/extensions/XInput2.h>
 #include <gdk/x11/gdkx.h>
@@ -14,19 +15,25 @@
 
 #include "rs-display.h"
 
-#define TILE_ROWS    64u
+#define TILE_ROWS    32u
 #define EVDEV_OFFSET 8u
 #define MAX_KEYS     768u
 #define SNAP         0.05 /* a fit this little above a whole multiple becomes that multiple */
 #define ABSOLUTE_MAX 32767.0
 #define MINIMUM_SIZE 64
 
+/* Where the picture is, in device pixels. */
+typedef struct {
+    double factor;
+    int x, y, width, height, scale;
+} Placement;
+
 struct _RsDisplay {
     GtkWidget parent_instance;
     RsMachine *machine;
     RsFrame *frame;
-    GPtrArray *tiles; /* GdkTexture or NULL: to be made */
-    unsigned tile_factor;
+    GPtrArray *tiles; /* GskRenderNode or NULL: to be made */
+    Placement drawn;  /* that of the tiles */
     RsScaling scaling;
     guint8 held[MAX_KEYS];
     gboolean chord, inhibited, captured, attached, warping;
@@ -40,12 +47,6 @@ enum { PROP_POINTER_CAPTURED = 1, N_PROPS };
 enum { SIGNAL_RELEASE, N_SIGNALS };
 static GParamSpec *properties[N_PROPS];
 static unsigned signals[N_SIGNALS];
-
-/* Where the picture is, in device pixels. */
-typedef struct {
-    double factor;
-    int x, y, width, height, scale;
-} Placement;
 
 /* --- The picture
  * ---------------------------------------------------------------------------------- */
@@ -78,44 +79,14 @@ static Placement placement(RsDisplay *self)
     return p;
 }
 
-static GBytes *enlarge(GBytes *bytes, unsigned width, unsigned rows, unsigned factor)
-{
-    const guint32 *from = g_bytes_get_data(bytes, NULL);
-    gsize row_bytes = (gsize)width * factor * 4;
-    guint8 *pixels = g_malloc(row_bytes * rows * factor);
-
-    for (unsigned y = 0; y < rows; y++) {
-        guint32 *to = (guint32 *)(pixels + row_bytes * y * factor);
-        for (unsigned x = 0; x < width; x++) {
-            for (unsigned i = 0; i < factor; i++) {
-                to[x * factor + i] = from[(gsize)y * width + x];
-            }
-        }
-        for (unsigned i = 1; i < factor; i++) {
-            memcpy((guint8 *)to + row_bytes * i, to, row_bytes);
-        }
-    }
-    return g_bytes_new_take(pixels, row_bytes * rows * factor);
-}
-
-/* NULL when the pixels are gone. */
-static GdkTexture *make_texture(RsFrame *frame, unsigned y, unsigned rows, unsigned factor)
-{
-    unsigned width = rs_frame_get_width(frame);
-    g_autoptr(GBytes) bytes = rs_frame_read(frame, y, rows);
-
-    if (!bytes) {
-        return NULL;
-    }
-    g_autoptr(GBytes) large = factor > 1 ? enlarge(bytes, width, rows, factor) : g_bytes_ref(bytes);
-    return gdk_memory_texture_new((int)(width * factor), (int)(rows * factor),
-                                  GDK_MEMORY_B8G8R8A8_PREMULTIPLIED, large,
-                                  (gsize)width * factor * 4);
-}
-
 GdkTexture *rs_display_frame_texture(RsFrame *frame)
 {
-    return make_texture(frame, 0, rs_frame_get_height(frame), 1);
+    int width = (int)rs_frame_get_width(frame), height = (int)rs_frame_get_height(frame);
+    g_autoptr(GBytes) bytes = rs_frame_read(frame, 0, (uint32_t)height);
+
+    return bytes ? gdk_memory_texture_new(width, height, GDK_MEMORY_B8G8R8A8_PREMULTIPLIED, bytes,
+                                          (gsize)width * 4)
+                 : NULL;
 }
 
 GdkTexture *rs_display_dup_texture(RsDisplay *self)
@@ -137,24 +108,58 @@ static void forget_tiles(RsDisplay *self)
     g_ptr_array_set_size(self->tiles, (int)count);
 }
 
-static void append_tile(RsDisplay *self, GtkSnapshot *snapshot, const Placement *p, unsigned index)
+/* The rows as a cairo surface, or NULL when the pixels are gone. */
+static cairo_surface_t *read_surface(RsFrame *frame, unsigned y, unsigned rows)
 {
-    GdkTexture *texture = self->tiles->pdata[index];
-    unsigned y = index * TILE_ROWS;
+    static const cairo_user_data_key_t key;
+    GBytes *bytes = rs_frame_read(frame, y, rows);
+    int width = (int)rs_frame_get_width(frame);
 
-    if (!texture) {
-        texture = make_texture(self->frame, y, tile_rows(self, index), self->tile_factor);
-        self->tiles->pdata[index] = texture;
+    if (!bytes) {
+        return NULL;
     }
+    cairo_surface_t *surface =
+        cairo_image_surface_create_for_data((unsigned char *)g_bytes_get_data(bytes, NULL),
+                                            CAIRO_FORMAT_RGB24, width, (int)rows, width * 4);
+    cairo_surface_set_user_data(surface, &key, bytes, (cairo_destroy_func_t)g_bytes_unref);
+    return surface;
+}
+
+static GskRenderNode *make_tile(RsDisplay *self, const Placement *p, unsigned index)
+{
+    unsigned y = index * TILE_ROWS, rows = tile_rows(self, index);
     /* Both edges on device pixels: no seams between bands. */
-    double top = p->y + round(y * p->factor);
-    double bottom = p->y + round((y + tile_rows(self, index)) * p->factor);
-    if (texture && bottom > top) {
-        gtk_snapshot_append_texture(
-            snapshot, texture,
-            &GRAPHENE_RECT_INIT((float)p->x / p->scale, (float)(top / p->scale),
-                                (float)p->width / p->scale, (float)((bottom - top) / p->scale)));
+    double top = p->y + round(y * p->factor), bottom = p->y + round((y + rows) * p->factor);
+    double x = (double)p->x / p->scale, width = (double)p->width / p->scale;
+    double height = (bottom - top) / p->scale;
+    cairo_surface_t *surface = bottom > top ? read_surface(self->frame, y, rows) : NULL;
+
+    if (!surface) {
+        return NULL;
     }
+    GskRenderNode *node = gsk_cairo_node_new(
+        &GRAPHENE_RECT_INIT((float)x, (float)(top / p->scale), (float)width, (float)height));
+    cairo_t *cr = gsk_cairo_node_get_draw_context(node);
+    cairo_rectangle(cr, x, top / p->scale, width, height);
+    cairo_translate(cr, x, top / p->scale);
+    cairo_scale(cr, width / rs_frame_get_width(self->frame), height / rows);
+    cairo_set_source_surface(cr, surface, 0, 0);
+    cairo_pattern_set_extend(cairo_get_source(cr), CAIRO_EXTEND_PAD);
+    cairo_pattern_set_filter(cairo_get_source(cr), p->factor == floor(p->factor)
+                                                       ? CAIRO_FILTER_NEAREST
+                                                       : CAIRO_FILTER_BILINEAR);
+    cairo_fill(cr);
+    cairo_destroy(cr);
+    cairo_surface_destroy(surface);
+    return node;
+}
+
+static gboolean is_drawn_at(RsDisplay *self, const Placement *p)
+{
+    const Placement *d = &self->drawn;
+
+    return d->factor == p->factor && d->x == p->x && d->y == p->y && d->width == p->width &&
+           d->height == p->height && d->scale == p->scale;
 }
 
 static void rs_display_snapshot(GtkWidget *widget, GtkSnapshot *snapshot)
@@ -168,14 +173,18 @@ static void rs_display_snapshot(GtkWidget *widget, GtkSnapshot *snapshot)
         return;
     }
     Placement p = placement(self);
-    unsigned factor = p.factor >= 1 && p.factor == floor(p.factor) ? (unsigned)p.factor : 1;
-    if (factor != self->tile_factor) {
-        self->tile_factor = factor;
+    if (!is_drawn_at(self, &p)) {
+        self->drawn = p;
         forget_tiles(self);
     }
     gtk_snapshot_push_clip(snapshot, &GRAPHENE_RECT_INIT(0, 0, (float)width, (float)height));
     for (unsigned i = 0; i < self->tiles->len; i++) {
-        append_tile(self, snapshot, &p, i);
+        if (!self->tiles->pdata[i]) {
+            self->tiles->pdata[i] = make_tile(self, &p, i);
+        }
+        if (self->tiles->pdata[i]) {
+            gtk_snapshot_append_node(snapshot, self->tiles->pdata[i]);
+        }
     }
     gtk_snapshot_pop(snapshot);
 }
@@ -209,7 +218,7 @@ static void on_damage(RsDisplay *self, guint x, guint y, guint width, guint heig
 {
     for (unsigned i = y / TILE_ROWS; i <= (y + height - 1) / TILE_ROWS && i < self->tiles->len;
          i++) {
-        g_clear_object(&self->tiles->pdata[i]);
+        g_clear_pointer((GskRenderNode **)&self->tiles->pdata[i], gsk_render_node_unref);
     }
     gtk_widget_queue_draw(GTK_WIDGET(self));
 }
@@ -646,10 +655,10 @@ static void rs_display_class_init(RsDisplayClass *klass)
     gtk_widget_class_set_accessible_role(widget_class, GTK_ACCESSIBLE_ROLE_IMG);
 }
 
-static void unset_tile(gpointer texture)
+static void unset_tile(gpointer node)
 {
-    if (texture) {
-        g_object_unref(texture);
+    if (node) {
+        gsk_render_node_unref(node);
     }
 }
 
@@ -677,7 +686,6 @@ static void add_controllers(RsDisplay *self)
 static void rs_display_init(RsDisplay *self)
 {
     self->tiles = g_ptr_array_new_with_free_func(unset_tile);
-    self->tile_factor = 1;
     self->last_x = self->last_y = NAN;
     gtk_widget_set_focusable(GTK_WIDGET(self), TRUE);
     gtk_widget_set_overflow(GTK_WIDGET(self), GTK_OVERFLOW_HIDDEN);
