@@ -10,9 +10,6 @@
 #include "cache.h"
 #include "vcpu.h"
 
-struct block *block_translate_bytes(struct vcpu *v, uint64_t linear, uint32_t mode_number,
-                                    const uint8_t *bytes, unsigned room, unsigned page_room);
-
 /* --- the cache --- */
 
 static bool cache_map(struct code_cache *c, size_t size)

@@ -55,7 +55,8 @@ struct page_blocks {
     uint32_t writes;
 };
 
-/* The cache is a ring of regions: when the current one is full, the oldest is emptied and reused. */
+/* The cache is a ring of regions: when the current one is full, the oldest is emptied and reused.
+ */
 #define CACHE_REGIONS 8u
 #define PAGE_POOL     65536u
 struct region {
@@ -71,7 +72,7 @@ struct code_cache {
     size_t size;
     size_t start; /* end of the thunks */
     struct region region[CACHE_REGIONS];
-    unsigned current;    /* the region being filled; the next one holds the oldest code */
+    unsigned current; /* the region being filled; the next one holds the oldest code */
     size_t region_size;
     struct page_blocks *page_pool;
     size_t page_pool_used;
@@ -96,9 +97,12 @@ static inline struct region *cache_region(struct code_cache *cache)
 }
 void thunks_generate(struct vcpu *v);
 
-/* A translation made by gen.c: appended to the cache. */
-struct block *block_translate(struct vcpu *v, uint64_t linear, uint32_t mode_number, uint32_t mode,
-                              uint32_t cs_base, const uint8_t *page0, uint64_t pool0,
-                              uint64_t next_linear_page);
+/* gen.c: translates from `bytes`, which holds `room` bytes from `linear` on, `page_room` of them in
+ * its page, and appends the block to the current region. NULL: the first instruction goes on in the
+ * next page; more bytes are needed. */
+struct block *block_translate_bytes(struct vcpu *v, uint64_t linear, uint32_t mode_number,
+                                    const uint8_t *bytes, unsigned room, unsigned page_room);
+/* After a helper whose stores made the running block stale. */
+void smc_check(struct vcpu *v);
 struct block *block_find_host(struct code_cache *cache, uint32_t offset);
 unsigned jump_slot_for(struct vcpu *v, uint32_t mode_number);

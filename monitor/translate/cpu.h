@@ -26,10 +26,12 @@
 #include "../cpu_state.h"
 #include "../engine.h"
 
-#define TLB_BITS     10
-#define TLB_SIZE     (1u << TLB_BITS)
-#define TLB2_SIZE    4096u
-#define JUMP_BITS    12 /* bits 3-13 of the address and bit 47: functions are 16-aligned, return addresses are not */
+#define TLB_BITS  10
+#define TLB_SIZE  (1u << TLB_BITS)
+#define TLB2_SIZE 4096u
+#define JUMP_BITS                                                                                  \
+    12 /* bits 3-13 of the address and bit 47: functions are 16-aligned, return addresses are not  \
+        */
 #define JUMP_SHIFT   3
 #define JUMP_SIZE    (1u << JUMP_BITS)
 #define JUMP_SLOTS   8u
@@ -172,7 +174,8 @@ struct jump_slot {
     void *code[JUMP_SIZE];
 };
 
-/* Blocks found lately, by linear address and the pool page behind it, so that it outlives a change of CR3. */
+/* Blocks found lately, by linear address and the pool page behind it, so that it outlives a change
+ * of CR3. */
 struct resolved {
     uint64_t linear, page;
     struct block *block;
@@ -226,9 +229,7 @@ enum {
     REQ_SIPI = 32,
     REQ_CODE = 64,
     REQ_EXIT = 128,
-    REQ_SHUTDOWN = 256,
-    REQ_DIRTY = 512,
-    REQ_SINGLE = 1024
+    REQ_DIRTY = 512
 };
 
 struct vcpu {
@@ -357,8 +358,6 @@ void mem_check_write(struct vcpu *v, uint64_t linear, unsigned size, enum mmu_in
 /* Fetch translation: the guest-physical address and host page of code at `linear`. Raises. NULL
  * host: not memory. */
 uint8_t *mem_fetch(struct vcpu *v, uint64_t linear, uint64_t *gpa, bool *global);
-/* The same for a look that must not fault: false when unmapped. */
-bool mem_probe(struct vcpu *v, uint64_t linear, uint64_t *gpa);
 void tlb_flush_all(struct vcpu *v); /* global entries too */
 void tlb_flush_nonglobal(struct vcpu *v);
 void tlb_flush_page(struct vcpu *v, uint64_t linear);

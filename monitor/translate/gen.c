@@ -389,8 +389,6 @@ static struct gen *gen_get_scratch(struct code_cache *c)
     return c->scratch;
 }
 
-/* `bytes` holds `room` bytes from the block's start, `page_room` of them in its first page. NULL:
- * the first instruction goes on in the next page and more bytes are needed. */
 struct block *block_translate_bytes(struct vcpu *v, uint64_t linear, uint32_t mode_number,
                                     const uint8_t *bytes, unsigned room, unsigned page_room)
 {

@@ -226,7 +226,7 @@ static void idt_read(struct vcpu *v, const struct event *e, struct idt_gate *g)
     unsigned size = cpu_long_active(v) ? 16 : 8;
     uint32_t at = e->vector * size;
     if (at + size - 1 > v->idtr_limit) {
-        raise_exception(v, EXC_GP, idt_error(e) - (e->external || e->soft ? 0 : 1) * 0);
+        raise_exception(v, EXC_GP, idt_error(e));
     }
     uint64_t low = mem_load(v, v->idtr_base + at, 8, MMU_KERNEL);
     g->selector = low >> 16;

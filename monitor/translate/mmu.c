@@ -720,16 +720,6 @@ uint8_t *mem_fetch(struct vcpu *v, uint64_t linear, uint64_t *gpa, bool *global)
     return t->read ? t->read + (linear & 0xfff) : NULL;
 }
 
-bool mem_probe(struct vcpu *v, uint64_t linear, uint64_t *gpa)
-{
-    uint32_t error;
-    struct tlb2 *t = tlb2_find(v, linear, ACCESS_READ, MMU_KERNEL, &error);
-    if (t) {
-        *gpa = t->gpa | (linear & 0xfff);
-    }
-    return t;
-}
-
 /* --- translated code's slow path --- */
 
 static void check_alignment(struct vcpu *v, uint64_t linear, uint32_t info)

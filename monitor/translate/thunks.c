@@ -9,8 +9,6 @@
 #define FIELD(f) ((uint32_t)offsetof(struct vcpu, f))
 #define GPR(n)   (FIELD(gpr) + 8 * (n))
 
-void smc_check(struct vcpu *v); /* block.c */
-
 static const struct {
     uint8_t guest, host;
 } held[] = {{0, RAX}, {1, R13}, {2, RDX}, {3, RBX}, {4, R12},  {5, RBP},

@@ -37,7 +37,6 @@ struct translate_options {
     bool no_chain, one_instruction;
     unsigned tlb_entries;
     size_t cache_size;
-    bool trace;
 };
 extern struct translate_options translate_options;
 

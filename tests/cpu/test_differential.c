@@ -270,8 +270,6 @@ static bool operands_fit(const ZydisDecodedInstruction *d, ZydisDecodedOperand *
             return false;
         }
         in->gpr[id] = rng() % 16384 - 8192;
-        in->gpr[base] =
-            (in->gpr[base] & ~(uint64_t)(DATA_SIZE - 1)) == DATA ? in->gpr[base] : in->gpr[base];
     }
     if (d->meta.category == ZYDIS_CATEGORY_STRINGOP &&
         d->attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE | ZYDIS_ATTRIB_HAS_REPNE)) {

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A hostile guest for the translate engine: random code, page tables, descriptor tables and registers, in every mode.
- * Nothing is checked but that the process survives, the CPU can be paused within a second whatever it does, and no
- * memory outside the guest's changes (run it under a sanitizer for that).
+ * A hostile guest for the translate engine: random code, page tables, descriptor tables and
+ * registers, in every mode. Nothing is checked but that the process survives, the CPU can be paused
+ * within a second whatever it does, and no memory outside the guest's changes (run it under a
+ * sanitizer for that).
  *
  * Usage: fuzz_cpu [--rounds N] [--seed S]
  */
@@ -27,14 +28,21 @@ static uint64_t rng(void)
 static void put_code(uint8_t *p, unsigned n)
 {
     static const char *const bits[] = {
-        "\x0f\x20\xc0", "\x0f\x22\xc0", "\x0f\x22\xd8", "\x0f\x22\xe0", "\x0f\x30", "\x0f\x32", "\xcf",     "\x48\xcf",
-        "\xcb",         "\xca\x10",     "\x0f\x05",     "\x48\x0f\x07", "\x0f\x34", "\x0f\x35", "\x9c",     "\x9d",
-        "\x8e\xd0",     "\x8e\xd8",     "\x0f\xa9",     "\x17",         "\xcd\x80", "\xcc",     "\xf4",     "\xfb",
-        "\xfa",         "\x0f\x01\x10", "\x0f\x01\x18", "\x0f\x00\xd8", "\x0f\x00\xd0", "\x0f\x01\x38", "\x0f\x01\xf8",
-        "\xf3\xa4",     "\xf3\xab",     "\xf3\xa6",     "\x0f\xae\x00", "\x0f\xae\x08", "\x0f\xae\x20", "\x0f\xae\x28",
-        "\xe6\x10",     "\xec",         "\x6c",         "\x6f",         "\xea",     "\x9a",     "\xff\x28", "\xff\x18",
-        "\xc8\x10",     "\x60",         "\x61",         "\x0f\xa2",     "\x0f\x31", "\x0f\x01\xd1", "\xeb\xfe", "\xc5\xf8\x77",
-        "\x0f\xc7\x08", "\x66\x0f\xae\x38", "\x0f\x23\xf8", "\x0f\x01\xca", "\x0f\x01\xcb", "\xc4\xe2\x7d\x90\x04\x08"};
+        "\x0f\x20\xc0", "\x0f\x22\xc0", "\x0f\x22\xd8", "\x0f\x22\xe0",
+        "\x0f\x30",     "\x0f\x32",     "\xcf",         "\x48\xcf",
+        "\xcb",         "\xca\x10",     "\x0f\x05",     "\x48\x0f\x07",
+        "\x0f\x34",     "\x0f\x35",     "\x9c",         "\x9d",
+        "\x8e\xd0",     "\x8e\xd8",     "\x0f\xa9",     "\x17",
+        "\xcd\x80",     "\xcc",         "\xf4",         "\xfb",
+        "\xfa",         "\x0f\x01\x10", "\x0f\x01\x18", "\x0f\x00\xd8",
+        "\x0f\x00\xd0", "\x0f\x01\x38", "\x0f\x01\xf8", "\xf3\xa4",
+        "\xf3\xab",     "\xf3\xa6",     "\x0f\xae\x00", "\x0f\xae\x08",
+        "\x0f\xae\x20", "\x0f\xae\x28", "\xe6\x10",     "\xec",
+        "\x6c",         "\x6f",         "\xea",         "\x9a",
+        "\xff\x28",     "\xff\x18",     "\xc8\x10",     "\x60",
+        "\x61",         "\x0f\xa2",     "\x0f\x31",     "\x0f\x01\xd1",
+        "\xeb\xfe",     "\xc5\xf8\x77", "\x0f\xc7\x08", "\x66\x0f\xae\x38",
+        "\x0f\x23\xf8", "\x0f\x01\xca", "\x0f\x01\xcb", "\xc4\xe2\x7d\x90\x04\x08"};
     unsigned i = 0;
     while (i < n) {
         if (rng() & 1) {
@@ -59,8 +67,11 @@ static void random_tables(struct harness *h)
     }
     for (unsigned i = 0; i < 256; i++) { /* descriptors: GDT at 200000, IDT at 201000 */
         uint64_t d = rng(), gate = rng();
-        d = rng() & 3 ? (d & ~0x0040ff0000ff0000ull) | 0x00cf93000000ffffull | (rng() & 0x60ull << 40) | (rng() & 0xfull << 40) : d;
-        gate = (gate & 0xffff) | (rng() % 16 * 8) << 16 | (rng() & 3 ? 0x8eull : rng() & 0xff) << 40;
+        d = rng() & 3 ? (d & ~0x0040ff0000ff0000ull) | 0x00cf93000000ffffull |
+                            (rng() & 0x60ull << 40) | (rng() & 0xfull << 40)
+                      : d;
+        gate =
+            (gate & 0xffff) | (rng() % 16 * 8) << 16 | (rng() & 3 ? 0x8eull : rng() & 0xff) << 40;
         memcpy(h->ram + 0x200000 + 8 * i, &d, 8);
         memcpy(h->ram + 0x201000 + 8 * i, &gate, 8);
     }
@@ -84,8 +95,10 @@ static void random_state(struct cpu_state *s)
     s->seg[CPU_TR].attributes = rng() & 8 ? 0x8b : 0x83;
     unsigned mode = rng() % 4;
     for (unsigned i = 0; i < 6; i++) {
-        s->seg[i] = (struct cpu_segment){.base = rng() & 3 ? 0 : rng() % RAM_SIZE, .limit = rng() & 3 ? 0xffffffff : rng() & 0xffff,
-                                         .selector = rng() % 16 * 8, .attributes = 0xc093};
+        s->seg[i] = (struct cpu_segment){.base = rng() & 3 ? 0 : rng() % RAM_SIZE,
+                                         .limit = rng() & 3 ? 0xffffffff : rng() & 0xffff,
+                                         .selector = rng() % 16 * 8,
+                                         .attributes = 0xc093};
     }
     s->seg[CPU_CS].base = 0;
     s->seg[CPU_CS].limit = 0xffffffff;
