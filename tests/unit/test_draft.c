@@ -116,8 +116,16 @@ static void test_media(void)
 
 int main(int argc, char **argv)
 {
-    g_test_init(&argc, &argv, G_TEST_OPTION_ISOLATE_DIRS, NULL);
+    /* Not G_TEST_OPTION_ISOLATE_DIRS: GLib 2.74 leaks in it. */
+    static const char *const variables[] = {"HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME",
+                                            "XDG_CACHE_HOME", "XDG_RUNTIME_DIR"};
     folder = g_dir_make_tmp("draft-XXXXXX", NULL);
+    for (unsigned i = 0; i < G_N_ELEMENTS(variables); i++) {
+        g_autofree char *path = g_build_filename(folder, variables[i], NULL);
+        g_mkdir(path, 0700);
+        g_setenv(variables[i], path, TRUE);
+    }
+    g_test_init(&argc, &argv, NULL);
     g_test_add_func("/draft/create", test_create);
     g_test_add_func("/draft/limits", test_limits);
     g_test_add_func("/draft/failure", test_failure);
