@@ -231,15 +231,26 @@ class App:
                 geometry["Y"] + (geometry["HEIGHT"] - whole.height) // 2 + extents.y, extents.width, extents.height)
 
     def window(self, width, height):
-        """The visible X window of the program whose size is the nearest."""
+        """The visible X window of the program whose size is the nearest. xdotool gives up when one vanishes
+        while it searches, as they do when the console opens: then again."""
+        for _ in range(50):
+            found = self._window(width, height)
+            if found:
+                return found
+            time.sleep(0.2)
+        raise AssertionError("the program has no visible window")
+
+    def _window(self, width, height):
         best = None
         for wid in sh("xdotool", "search", "--onlyvisible", "--pid", str(self.process.pid)).split():
             geometry = {k: int(v) for k, v in (line.split("=") for line in
                         sh("xdotool", "getwindowgeometry", "--shell", wid).splitlines())}
+            if "HEIGHT" not in geometry:
+                continue
             distance = abs(geometry["WIDTH"] - width) + abs(geometry["HEIGHT"] - height)
             if best is None or distance < best[0]:
                 best = (distance, geometry)
-        return best[1]
+        return best and best[1]
 
     def click(self, node, button=1, repeat=1):
         place = None
