@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The host CPU as oracle: random instructions of the forms that the translator copies or inlines
- * are executed natively and in the engine from the same state; all registers, flags, x87/SSE/AVX
- * state, memory and the fault taken must agree. Nothing is masked but the x87 instruction and data
- * pointers, which the engine clears.
+ * The host CPU as oracle: random instructions of the forms that the translator copies or inlines are
+ * executed natively and in the engine from the same state. Compared are the general registers, the
+ * arithmetic flags and DF, the x87/SSE/AVX state, memory, and the vector of a fault.
+ *
+ * Not compared: the x87 opcode and pointers (the engine clears them), MXCSR_MASK, contents of
+ * components in their initial state; and where an instruction faults, its flags, its vector state,
+ * the faulting rip and the error code. Not generated: branches, system and I/O instructions, segment,
+ * control and debug registers, FXSAVE/XSAVE/FNSAVE and their kin, NOPs, CPUID, PUSHF/POPF, STD.
  *
  * One batch is one piece of code at a fixed address below 2 GiB, identical in both worlds: for each
  * instance it loads a state (XRSTOR, POPF, MOV), runs the instruction and stores the state. A fault
