@@ -8,6 +8,7 @@ import contextlib
 import fcntl
 import glob
 import gzip
+import hashlib
 import lzma
 import os
 import re
@@ -150,8 +151,8 @@ echo "COUNTED"
 }
 
 
-def module_list():
-    """The disk modules with what they need, in an order that insmod can follow."""
+def module_list(*names):
+    """Modules with what they need, in an order that insmod can follow."""
     base = glob.glob(kernel_package() + "/lib/modules/*")[0]
     need("depmod", "modprobe")
     version = os.path.basename(base)
@@ -160,7 +161,7 @@ def module_list():
         with locked("depmod"):
             run("/sbin/depmod", "-b", root, version)
     order = []
-    for name in ("ahci", "sd_mod"):
+    for name in names:
         out = run("/sbin/modprobe", "-d", root, "-S", version, "--show-depends", name)
         for path in re.findall(r"^insmod (\S+)", out, re.M):
             if path not in order:
@@ -183,27 +184,31 @@ def write_file(path, text, mode=0o644):
     os.chmod(path, mode)
 
 
+def pack_initramfs(path, init, modules, files):
+    """busybox, `init`, the modules in /lib with their order in /modules, files: path in it to text."""
+    need("cpio")
+    root = path + ".d"
+    os.makedirs(root + "/bin")
+    os.makedirs(root + "/lib")
+    shutil.copy(busybox(), root + "/bin/busybox")
+    os.chmod(root + "/bin/busybox", 0o755)
+    write_file(root + "/init", init, 0o755)
+    for name, text in files.items():
+        write_file(root + name, text)
+    for module in modules:
+        shutil.copy(module, root + "/lib")
+    write_file(root + "/modules", "\n".join(os.path.basename(m) for m in modules) + "\n")
+    names = run("find", ".", cwd=root)
+    packed = subprocess.run(["cpio", "-o", "-H", "newc", "--quiet", "-R", "0:0"], cwd=root,
+                            input=names.encode(), stdout=subprocess.PIPE, check=True).stdout
+    with gzip.open(path, "wb", 1) as out:
+        out.write(packed)
+
+
 def initramfs():
     def make(path):
-        need("cpio")
-        root = path + ".d"
-        os.makedirs(root + "/bin")
-        os.makedirs(root + "/lib")
-        shutil.copy(busybox(), root + "/bin/busybox")
-        os.chmod(root + "/bin/busybox", 0o755)
-        write_file(root + "/init", INIT, 0o755)
-        for name, script in DO.items():
-            write_file(root + "/do/" + name, script)
-        modules = module_list()
-        for module in modules:
-            shutil.copy(module, root + "/lib")
-        write_file(root + "/modules", "\n".join(os.path.basename(m) for m in modules) + "\n")
-        names = run("find", ".", cwd=root)
-        packed = subprocess.run(["cpio", "-o", "-H", "newc", "--quiet", "-R", "0:0"], cwd=root,
-                                input=names.encode(), stdout=subprocess.PIPE, check=True).stdout
-        with gzip.open(path, "wb", 1) as out:
-            out.write(packed)
-    import hashlib
+        pack_initramfs(path, INIT, module_list("ahci", "sd_mod"),
+                       {"/do/" + name: script for name, script in DO.items()})
     tag = hashlib.sha256((INIT + repr(sorted(DO.items())) + kernel()).encode()).hexdigest()[:12]
     return made("initramfs-%s.gz" % tag, make)
 
@@ -248,6 +253,12 @@ def installer(arch, flavor, append):
                     {"linux": base + "linux", "initrd.gz": base + "initrd.gz"})
 
 
+GRUB_CONFIG = """set root=(hd0,msdos1)
+linux /vmlinuz root=/dev/sda1 ro nomodeset quiet
+initrd /initrd.img
+boot
+"""
+
 HOOK = r"""#!/bin/sh
 set -e
 echo 'root:ringside' | chroot "$1" chpasswd
@@ -256,13 +267,9 @@ echo '/dev/sda1 / ext4 rw,noatime 0 1' > "$1/etc/fstab"
 ln -sf /dev/null "$1/etc/systemd/system/systemd-networkd-wait-online.service"
 mkdir -p "$1/boot/grub"
 cat > "$1/boot/grub/grub.cfg" <<'END'
-set root=(hd0,msdos1)
-linux /vmlinuz root=/dev/sda1 ro nomodeset quiet
-initrd /initrd.img
-boot
-END
-"""
+""" + GRUB_CONFIG + "END\n"
 PART_START = 2048  # sectors
+PART_OFFSET = "?offset=%d" % (PART_START * 512)  # as e2fsprogs want it after a file's name
 
 
 def debian_tree(path):
