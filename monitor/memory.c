@@ -143,6 +143,11 @@ uint64_t memory_pool_size(struct memory *mem)
     return mem->used;
 }
 
+uint64_t memory_pool_max(struct memory *mem)
+{
+    return mem->max;
+}
+
 int memory_pool_fd(struct memory *mem)
 {
     return mem->fd;

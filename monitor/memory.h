@@ -46,6 +46,7 @@ uint8_t *memory_alloc(struct memory *mem, uint64_t size, const char *name);
 
 uint8_t *memory_pool_base(struct memory *mem);
 uint64_t memory_pool_size(struct memory *mem); /* bytes handed out so far */
+uint64_t memory_pool_max(struct memory *mem);  /* what it may grow to */
 int memory_pool_fd(struct memory *mem);
 /* Byte arrays over the pool's pages (pool_max / 4096 entries, zero-filled lazily). */
 uint8_t *memory_code_map(struct memory *mem);

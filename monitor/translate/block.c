@@ -9,6 +9,7 @@
 
 #include "cache.h"
 #include "vcpu.h"
+#include "window.h"
 
 /* --- the cache --- */
 
@@ -47,7 +48,9 @@ struct code_cache *cache_new(size_t size)
         r->sites_max = size / CACHE_REGIONS / 8;
         r->blocks = lazy_map(r->blocks_max * sizeof *r->blocks);
         r->sites = lazy_map(r->sites_max * sizeof *r->sites);
-        ok &= r->blocks && r->sites;
+        r->window_sites_max = size / CACHE_REGIONS / 32;
+        r->window_sites = lazy_map(r->window_sites_max * sizeof *r->window_sites);
+        ok &= r->blocks && r->sites && r->window_sites;
     }
     if (!ok) {
         g_free(c); /* the machine does not start: what was mapped goes with the process */
@@ -67,6 +70,8 @@ void cache_free(struct code_cache *c)
     for (unsigned i = 0; i < CACHE_REGIONS; i++) {
         munmap(c->region[i].blocks, c->region[i].blocks_max * sizeof *c->region[i].blocks);
         munmap(c->region[i].sites, c->region[i].sites_max * sizeof *c->region[i].sites);
+        munmap(c->region[i].window_sites,
+               c->region[i].window_sites_max * sizeof *c->region[i].window_sites);
     }
     g_free(c->scratch);
     g_free(c);
@@ -83,6 +88,16 @@ static void jump_clear(struct vcpu *v)
     v->jump_nonglobal = false;
 }
 
+static void region_reset(struct code_cache *c, unsigned i)
+{
+    struct region *r = &c->region[i];
+    size_t start = c->start + i * c->region_size;
+    r->used = start;
+    r->end = r->cold = start + (c->region_size / 8 * 5 & ~63ul);
+    r->cold_end = start + c->region_size;
+    r->blocks_count = r->sites_count = r->window_sites_count = 0;
+}
+
 /* Forgets every translation. */
 void cache_flush(struct vcpu *v)
 {
@@ -97,10 +112,7 @@ void cache_flush(struct vcpu *v)
     c->current = 0;
     c->page_pool_used = 0;
     for (unsigned i = 0; i < CACHE_REGIONS; i++) {
-        struct region *r = &c->region[i];
-        r->used = c->start + i * c->region_size;
-        r->end = r->used + c->region_size;
-        r->blocks_count = r->sites_count = 0;
+        region_reset(c, i);
     }
     c->modes_count = 0;
     c->flushes++;
@@ -112,7 +124,9 @@ void cache_flush(struct vcpu *v)
 
 static bool region_full(const struct region *r)
 {
-    return r->used + BLOCK_ROOM > r->end || r->sites_count + 1024 > r->sites_max ||
+    return r->used + BLOCK_ROOM > r->end || r->cold + BLOCK_ROOM > r->cold_end ||
+           r->sites_count + 1024 > r->sites_max ||
+           r->window_sites_count + 256 > r->window_sites_max ||
            r->blocks_count + 1 >= r->blocks_max;
 }
 
@@ -122,16 +136,17 @@ struct block *block_find_host(struct code_cache *c, uint32_t offset)
         return NULL;
     }
     const struct region *r = &c->region[(offset - c->start) / c->region_size];
+    bool cold = offset >= r->end;
     size_t low = 0, high = r->blocks_count;
     while (low < high) {
         size_t mid = (low + high) / 2;
-        if (r->blocks[mid].code_end <= offset) {
+        if ((cold ? r->blocks[mid].cold_end : r->blocks[mid].code_end) <= offset) {
             low = mid + 1;
         } else {
             high = mid;
         }
     }
-    if (low < r->blocks_count && r->blocks[low].code <= offset) {
+    if (low < r->blocks_count && (cold ? r->blocks[low].cold : r->blocks[low].code) <= offset) {
         return &r->blocks[low];
     }
     return NULL;
@@ -412,8 +427,7 @@ static void cache_advance(struct vcpu *v)
         }
     }
     pages_forget(c, r);
-    r->used = c->start + c->current * c->region_size;
-    r->blocks_count = r->sites_count = 0;
+    region_reset(c, c->current);
     c->flushes++;
 }
 
@@ -495,6 +509,65 @@ void smc_check(struct vcpu *v)
     }
     v->rip = site_rip(v, b, s->next);
     v->ret_pc = 0;
+    cpu_resume(v);
+}
+
+/* --- windows --- */
+
+#define MISSES_PATIENCE 3 /* before a block is made anew for another unit */
+#define MISSES_MAX      8 /* in a window that has the unit but not the page */
+#define CHANGES_MAX     4
+
+/* An access that expected `planned` goes to `linear`. `now`: its block must not run on. */
+static void window_learn(struct vcpu *v, struct block *b, uint64_t site, int64_t planned,
+                         uint64_t linear, bool now)
+{
+    struct site_hint *h = hint_slot(v, site);
+    int64_t unit = window_unit(v, linear);
+    bool kernel = v->cpl != 3;
+    v->window_misses++;
+    if (!kernel && !v->window_space) {
+        return; /* code from before the address space lost its windows */
+    }
+    if (h->site != site) {
+        *h = (struct site_hint){.site = site, .unit = planned};
+    }
+    if (h->unit != unit) {
+        h->unit = unit;
+        h->misses = 0;
+        h->changes++;
+    }
+    h->misses += h->misses < 255;
+    h->tlb |= !window_offer(v, unit, kernel) || h->changes > CHANGES_MAX ||
+              (unit == planned && h->misses >= MISSES_MAX);
+    now |= h->tlb || (unit != planned && h->misses >= MISSES_PATIENCE);
+    if (b->valid && now) {
+        block_drop(v, b);
+    }
+}
+
+static void window_learn_here(struct vcpu *v, uint64_t linear, uint64_t info, bool now)
+{
+    struct block *b;
+    const struct site *s = site_current(v, &b);
+    if (s) {
+        uint64_t site = (b->linear + s->guest) * 2 + (info & INFO_SECOND ? 1 : 0);
+        window_learn(v, b, site, (int8_t)(info >> INFO_UNIT_SHIFT), linear, now);
+    }
+}
+
+/* The slow path of a windowed access. */
+uint64_t helper_window_miss(struct vcpu *v, uint64_t linear, uint64_t info)
+{
+    uint64_t addend = helper_mem_slow(v, linear, info);
+    window_learn_here(v, linear, info, false); /* only if it was no fault */
+    return addend;
+}
+
+void helper_window_anchor(struct vcpu *v, uint64_t linear, uint64_t info)
+{
+    window_learn_here(v, linear, info, true);
+    cpu_sync_rip(v);
     cpu_resume(v);
 }
 

@@ -9,7 +9,7 @@
 #include "emit.h"
 
 #define BLOCK_MAX_INSTRUCTIONS 64u
-#define BLOCK_ROOM             (64u * 1024) /* no block's code is longer */
+#define BLOCK_ROOM             (32u * 1024) /* no block's code is longer, nor its slow paths */
 #define BLOCK_HASH_BITS        17
 #define BLOCK_HASH             (1u << BLOCK_HASH_BITS)
 
@@ -19,6 +19,16 @@ struct site {
     uint32_t host;
     uint16_t guest, next;
 };
+
+/* Host code that accesses memory through a window, and the way round it when the window has nothing
+ * there. At the access R14 holds the linear address, or `at` the host address. */
+struct window_site {
+    uint32_t op, op_end, stub; /* offsets in the cache */
+    int16_t unit;
+    uint8_t at; /* R14 or RCX; NO_HOST: R14 is intact */
+    bool kernel;
+};
+#define NO_HOST 0xff
 
 /* A direct jump to another block in the same page that may be linked. */
 struct link {
@@ -33,11 +43,12 @@ struct block {
     uint64_t linear;
     uint64_t page[2]; /* pool offsets of the first and (if it spans two) the second page, else -1 */
     uint32_t mode;    /* interned mode number */
-    uint32_t code, code_end;
+    uint32_t code, code_end, cold, cold_end;
     uint16_t guest_size, first_offset;
-    uint16_t sites_count;
+    uint16_t sites_count, window_sites_count;
     bool valid;
     struct site *sites;
+    struct window_site *window_sites;
     struct block *hash_next;
     struct block *page_next[2];
     struct link *links_in;
@@ -60,11 +71,14 @@ struct page_blocks {
 #define CACHE_REGIONS 8u
 #define PAGE_POOL     65536u
 struct region {
-    size_t used, end; /* offsets in the cache */
+    size_t used, end;      /* offsets in the cache */
+    size_t cold, cold_end; /* the slow paths of the same blocks */
     struct block *blocks;
     size_t blocks_count, blocks_max;
     struct site *sites;
     size_t sites_count, sites_max;
+    struct window_site *window_sites;
+    size_t window_sites_count, window_sites_max;
 };
 
 struct code_cache {
@@ -81,8 +95,8 @@ struct code_cache {
     struct mode_key modes[4096];
     unsigned modes_count, mode_last;
     /* thunks, addresses in the RX view */
-    uint8_t *thunk_call, *thunk_link, *thunk_indirect, *thunk_mem, *thunk_finish, *thunk_stop,
-        *thunk_fault;
+    uint8_t *thunk_call, *thunk_link, *thunk_indirect, *thunk_mem, *thunk_window, *thunk_anchor,
+        *thunk_finish, *thunk_stop, *thunk_fault;
     uint8_t *thunk_resume, *thunk_leave, *thunk_enter, *thunk_seg;
     void *scratch; /* the generator's decode buffers */
     uint64_t flushes;

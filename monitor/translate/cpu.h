@@ -39,6 +39,7 @@
 #define BOUNCE_SIZE  512u
 #define MAX_CPUS     32u
 #define PHYS_BITS    40u
+#define WINDOW_UNITS 256u
 
 enum mmu_index { MMU_KERNEL_SMAP, MMU_KERNEL, MMU_USER, MMU_INDEXES };
 enum access { ACCESS_READ, ACCESS_WRITE, ACCESS_EXEC };
@@ -63,6 +64,7 @@ enum {
     MODE_STEP = 1 << 20,  /* one instruction, then back to the run loop */
     MODE_DEBUG = 1 << 21, /* enabled data or instruction breakpoints: every access looks */
     MODE_MP = 1 << 22,
+    MODE_WINDOW = 1 << 23, /* memory is accessed through windows where they fit */
 };
 #define MODE_MMU_SHIFT 7
 
@@ -183,6 +185,15 @@ struct resolved {
 };
 #define RESOLVED_SIZE 8192u
 
+/* What is known of an instruction's memory accesses: which unit they go to. */
+struct site_hint {
+    uint64_t site; /* linear rip * 2 + 1 for a second access */
+    int16_t unit;
+    uint8_t misses, changes;
+    bool tlb; /* no window suits it */
+};
+#define SITE_HINTS 16384u
+
 struct page_cached {
     uint64_t gpa;
     struct page_info info;
@@ -247,6 +258,8 @@ struct vcpu {
     uint64_t tmp[6];
     uint64_t host_rsp;
     uint64_t index_mask, page_mask, jump_mask, bit_mask[3]; /* PEXT operands: 15, 31, 63 for BT */
+    uint64_t unit_mask;                                     /* PEXT: the unit of a linear address */
+    uint64_t window_addend[2][WINDOW_UNITS]; /* [kernel]: host address - linear address */
     struct segment seg[CPU_SEGMENTS];
     uint8_t bounce[BOUNCE_SIZE + 64] __attribute__((aligned(64)));
     struct tlb tlb[MMU_INDEXES];
@@ -306,6 +319,12 @@ struct vcpu {
     uint8_t sipi_vector;
     struct cpu_thread *thread;
     uint64_t exits, blocks, invalidations, fills;
+
+    struct windows *windows; /* window.c; NULL: there are none */
+    unsigned unit_shift;
+    bool window_space; /* the address space in force has windows */
+    uint64_t window_fills, window_misses;
+    struct site_hint hints[SITE_HINTS];
 };
 
 /* Instruction semantics of mode. */
@@ -369,6 +388,9 @@ bool pdptes_load(struct vcpu *v, uint64_t cr3); /* false: reserved bits are set 
 /* Called by translated code. */
 uint64_t helper_mem_slow(struct vcpu *v, uint64_t linear, uint64_t info);
 void helper_mem_finish(struct vcpu *v);
+/* block.c */
+uint64_t helper_window_miss(struct vcpu *v, uint64_t linear, uint64_t info);
+_Noreturn void helper_window_anchor(struct vcpu *v, uint64_t linear, uint64_t info);
 uint64_t helper_segment_slow(struct vcpu *v, uint64_t offset, uint64_t info);
 /* info words: size in bits 0-9, then these; segment number in bits 16-18.
  * INFO_ALIGN: #AC when misaligned; INFO_VECTOR: #GP when misaligned (SSE operands). */
@@ -378,9 +400,11 @@ enum {
     INFO_WRITE = 1 << 11,
     INFO_STACK = 1 << 12,
     INFO_ALIGN = 1 << 13,
-    INFO_VECTOR = 1 << 14
+    INFO_VECTOR = 1 << 14,
+    INFO_SECOND = 1 << 19 /* the instruction's second access */
 };
-#define INFO_SEG_SHIFT 16
+#define INFO_UNIT_SHIFT 24 /* the unit that a windowed access expects, 8 bits */
+#define INFO_SEG_SHIFT  16
 
 /* interrupt.c. All of these end in cpu_resume(): they do not return. */
 _Noreturn void raise_exception(struct vcpu *v, unsigned vector, uint32_t error);

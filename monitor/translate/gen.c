@@ -8,6 +8,7 @@
 #include <glib.h>
 
 #include "vcpu.h"
+#include "window.h"
 
 static ZydisDecoder decoders[3]; /* 16, 32, 64 bits */
 
@@ -48,7 +49,9 @@ void gen_site(struct gen *g)
 {
     uint32_t host = g->e.p - g->c->rw;
     struct site s = {host, g->in->offset, g->in->offset + g->in->d.length};
-    if (g->sites_count && g->sites[g->sites_count - 1].guest == s.guest) {
+    if (g->sites_count && g->sites[g->sites_count - 1].guest == s.guest &&
+        (g->sites[g->sites_count - 1].host < cache_region(g->c)->end) ==
+            (host < cache_region(g->c)->end)) {
         return;
     }
     if (g->sites_count < MAX_SITES) {
@@ -58,6 +61,7 @@ void gen_site(struct gen *g)
 
 void gen_call(struct gen *g, helper_fn fn)
 {
+    g->called = true;
     emit_mov_imm(&g->e, RCX, (uint64_t)fn);
     emit_call_to(&g->e, g->c->rw + (g->c->thunk_call - g->c->rx));
 }
@@ -367,16 +371,21 @@ static struct block *block_commit(struct gen *g, unsigned guest_size, uint64_t l
 {
     struct code_cache *c = g->c;
     struct block *b = g->b;
-    b->code_end = g->e.p - c->rw;
+    b->cold_end = g->e.p - c->rw;
     b->guest_size = guest_size;
     b->sites_count = g->sites_count;
     struct region *r = cache_region(c);
     b->sites = r->sites + r->sites_count;
     r->sites_count += g->sites_count;
     memcpy(b->sites, g->sites, g->sites_count * sizeof *b->sites);
+    b->window_sites_count = g->window_sites_count;
+    b->window_sites = r->window_sites + r->window_sites_count;
+    r->window_sites_count += g->window_sites_count;
+    memcpy(b->window_sites, g->window_sites, g->window_sites_count * sizeof *b->window_sites);
     b->valid = true;
     r->blocks_count++;
     r->used = (b->code_end + 15) & ~15u;
+    r->cold = b->cold_end;
     g->v->blocks++;
     return b;
 }
@@ -396,12 +405,17 @@ struct block *block_translate_bytes(struct vcpu *v, uint64_t linear, uint32_t mo
     struct gen *g = gen_get_scratch(c);
     decoders_init();
     memset(g, 0, offsetof(struct gen, slow));
-    g->slows = g->stubs = g->sites_count = 0;
+    g->slows = g->stubs = g->sites_count = g->window_sites_count = 0;
     g->v = v;
     g->c = c;
     g->mode = c->modes[mode_number].flags;
     g->cs_base = c->modes[mode_number].cs_base;
     g->long_mode = g->mode & MODE_LONG;
+    g->address = (struct address){.base = NO_REG};
+    memset(g->known, 0, sizeof g->known);
+    g->written = 0;
+    g->called = g->no_window = false;
+    g->last_unit = window_unit(v, v->gpr[CPU_RSP]);
     g->mmu = g->mode >> MODE_MMU_SHIFT & 3;
     g->slot = jump_slot_for(v, mode_number);
     uint64_t rip = g->long_mode ? linear : (uint32_t)(linear - g->cs_base);
@@ -429,12 +443,18 @@ struct block *block_translate_bytes(struct vcpu *v, uint64_t linear, uint32_t mo
             break;
         }
         gen_site(g);
+        g->address = (struct address){.base = NO_REG};
+        g->accesses = 0;
         gen_one(g);
+        gen_bases_update(g);
         size = g->in->offset + g->in->d.length;
     }
     if (!g->ended) {
         gen_exit(g, g->next_rip);
     }
+    b->code_end = g->e.p - c->rw;
+    b->cold = r->cold;
+    g->e = (struct emitter){c->rw + r->cold, c->rw + r->cold_end};
     gen_slow_paths(g);
     gen_stubs(g);
     return block_commit(g, size, linear);

@@ -24,6 +24,15 @@ struct insn {
     uint16_t live; /* arithmetic flags that are needed before this instruction */
 };
 
+/* How R14 is made, for the access that follows. */
+struct address {
+    uint8_t base; /* a 64-bit guest register plus `disp` and nothing else, or NO_REG */
+    bool pending; /* R14 is not made yet: the access may do without */
+    int64_t disp;
+    bool constant, guessed; /* `value` is known, or was right when the block was made */
+    uint64_t value;
+};
+
 /* An access check's slow path, emitted after the block's straight code. */
 struct slow {
     uint8_t *jump; /* rel32 that leads here */
@@ -32,6 +41,20 @@ struct slow {
     unsigned insn;
     bool popf; /* flags are on the host stack when we come here; pushed again before going back */
     bool segment; /* limit check rather than TLB */
+    bool window;  /* the access goes through a window; `jump` may be NULL */
+    bool anchor;  /* later accesses rely on this one's comparison */
+    uint8_t at;   /* as in struct window_site */
+    int16_t unit;
+    bool direct; /* the access is at [base + R15 + disp]: R14 has yet to be computed */
+    struct address address;
+};
+
+/* A guest register that led into `unit` and moved little since. */
+struct base_known {
+    bool ok;
+    int16_t unit;
+    uint16_t slow; /* whose comparison said so */
+    int64_t moved;
 };
 
 struct stub {
@@ -44,7 +67,7 @@ struct stub {
 
 #define MAX_SLOWS 256
 #define MAX_STUBS 16
-#define MAX_SITES 1024
+#define MAX_SITES 1024 /* at most one an instruction and one a slow path */
 
 struct gen {
     struct vcpu *v;
@@ -64,8 +87,19 @@ struct gen {
     unsigned stubs;
     struct site sites[MAX_SITES];
     unsigned sites_count;
+    struct window_site window_sites[MAX_SLOWS];
+    unsigned window_sites_count;
     uint8_t *op_start;
     unsigned open_slow; /* first of the slow paths whose op is being emitted */
+    struct address address;
+    unsigned mem_base; /* host register; the access is at [mem_base + R15 + mem_disp] */
+    int32_t mem_disp;
+    struct base_known known[16];
+    uint16_t written;  /* guest registers that do not hold what they held at the block's start */
+    bool called;       /* the current instruction called a helper */
+    bool no_window;    /* its access may not fault on the host */
+    unsigned accesses; /* of the current instruction so far */
+    int16_t last_unit;
     struct insn insns[BLOCK_MAX_INSTRUCTIONS];
 };
 
@@ -87,12 +121,20 @@ unsigned gen_get(struct gen *g, unsigned guest, unsigned scratch);
 void gen_put(struct gen *g, unsigned guest, unsigned host, unsigned size);
 void gen_ea(struct gen *g, const ZydisDecodedOperand *op);
 void gen_linear(struct gen *g, const ZydisDecodedOperand *op, unsigned size, unsigned rw);
+/* gen_linear and gen_access in one: the access need not compute R14 when a window serves. */
+void gen_linear_access(struct gen *g, const ZydisDecodedOperand *op, unsigned size, unsigned rw);
+/* ModRM, SIB and displacement for the access, with `reg` in ModRM.reg; the REX bits it needs. */
+void gen_mem_modrm(struct gen *g, unsigned reg);
+unsigned gen_mem_rex(const struct gen *g);     /* X << 1 | B */
+void gen_mem_lea(struct gen *g, unsigned reg); /* reg := host address of the access */
 void gen_segment(struct gen *g, unsigned seg, unsigned size, unsigned rw);
 /* R14 holds a linear address: check the access; then the memory is at [r14+r15]. Between op_begin
  * (implied) and gen_op_end lies the code that accesses it; it may use rcx and must be
  * position-independent. */
 void gen_access(struct gen *g, unsigned size, unsigned rw, bool stack);
 void gen_op_end(struct gen *g);
+/* After each instruction: what its writes mean for known[]. */
+void gen_bases_update(struct gen *g);
 void gen_mem_load(struct gen *g, unsigned reg, unsigned size); /* zero-extending, from [r14+r15] */
 void gen_mem_store(struct gen *g, unsigned reg, unsigned size);
 void gen_slow_paths(struct gen *g);

@@ -161,6 +161,7 @@ static void stack_offset(struct gen *g, int delta)
     if (bytes == 2) {
         emit_movzx16(&g->e, R14, R14);
     }
+    g->address = (struct address){.base = NO_REG};
 }
 
 /* rSP += delta, no flags, RCX clobbered in 16-bit stacks. */
@@ -177,8 +178,12 @@ static void stack_adjust(struct gen *g, int delta)
 
 static void stack_access(struct gen *g, int delta, unsigned size, unsigned rw)
 {
-    stack_offset(g, delta);
-    gen_segment(g, CPU_SS, size, rw);
+    if (g->long_mode) {
+        g->address = (struct address){.base = CPU_RSP, .disp = delta, .pending = true};
+    } else {
+        stack_offset(g, delta);
+        gen_segment(g, CPU_SS, size, rw);
+    }
     gen_access(g, size, rw, true);
 }
 
@@ -285,8 +290,7 @@ static void gen_pop(struct gen *g)
     if (op->mem.base == ZYDIS_REGISTER_RSP || op->mem.base == ZYDIS_REGISTER_ESP) {
         moved.mem.disp.value += size;
     }
-    gen_linear(g, &moved, size, INFO_WRITE);
-    gen_access(g, size, INFO_WRITE, op->mem.segment == ZYDIS_REGISTER_SS);
+    gen_linear_access(g, &moved, size, INFO_WRITE);
     emit_load(&g->e, RCX, FIELD(tmp[0]));
     gen_mem_store(g, RCX, size);
     stack_adjust(g, size);
@@ -305,6 +309,7 @@ static void gen_leave(struct gen *g)
     } else {
         emit_mov(e, R14, RBP);
     }
+    g->address = (struct address){.base = bytes == 8 ? CPU_RBP : NO_REG};
     gen_segment(g, CPU_SS, size, INFO_READ);
     gen_access(g, size, INFO_READ, true);
     gen_mem_load(g, RCX, size);
@@ -423,6 +428,7 @@ static void gen_far(struct gen *g, helper_fn fn)
     } else {
         gen_linear(g, op, size + 2, INFO_READ);
         gen_access(g, size + 2, INFO_READ, op->mem.segment == ZYDIS_REGISTER_SS);
+        g->slow[g->open_slow].at = R14;
         emit_lea(e, true, R14, R14, R15, 1, 0);
         emit_rex(e, size == 8, RCX, 0, R14, false);
         if (size == 2) {

@@ -152,9 +152,14 @@ static void emit_modrm(struct gen *g, const struct copy *c, unsigned reg, unsign
     } else if (c->folded) {
         emit8(e, (reg & 7) << 3 | (R14 & 7));
     } else {
-        emit8(e, (reg & 7) << 3 | 4);
-        emit8(e, (R15 & 7) << 3 | (R14 & 7));
+        gen_mem_modrm(g, reg);
     }
+}
+
+/* X << 1 | B for a memory operand. */
+static unsigned copy_mem_rex(const struct gen *g, const struct copy *c)
+{
+    return c->mem_rcx ? 0 : c->folded ? 1 : gen_mem_rex(g);
 }
 
 static void emit_copied_vex(struct gen *g, const struct copy *c, unsigned reg, unsigned rm)
@@ -167,10 +172,9 @@ static void emit_copied_vex(struct gen *g, const struct copy *c, unsigned reg, u
     if (c->vvvv != NO_REG) {
         last = (last & ~0x78) | (~c->vvvv & 15) << 3;
     }
-    bool x = c->mem && !c->folded && !c->mem_rcx;
-    bool b = c->mem ? !c->mem_rcx : rm >= 8;
+    unsigned xb = c->mem ? copy_mem_rex(g, c) : rm >= 8;
     emit8(&g->e, 0xc4);
-    emit8(&g->e, (reg < 8) << 7 | !x << 6 | !b << 5 | map);
+    emit8(&g->e, (reg < 8) << 7 | (~xb & 3) << 5 | map);
     emit8(&g->e, last);
     emit8(&g->e, in->d.opcode);
     if (in->d.attributes & ZYDIS_ATTRIB_HAS_MODRM) { /* VZEROUPPER has none */
@@ -183,9 +187,9 @@ static void emit_copied_legacy(struct gen *g, const struct copy *c, unsigned reg
     const struct insn *in = g->in;
     struct emitter *e = &g->e;
     emit_prefixes(g);
-    bool x = c->mem && !c->folded && !c->mem_rcx;
-    unsigned b = c->mem ? (c->mem_rcx ? 0 : 8) : c->opcode_reg != NO_REG ? c->opcode_reg : rm;
-    uint8_t rex = 0x40 | orig_ext(in, 'W') << 3 | (reg >> 3 & 1) << 2 | x << 1 | (b >> 3 & 1);
+    unsigned xb =
+        c->mem ? copy_mem_rex(g, c) : (c->opcode_reg != NO_REG ? c->opcode_reg : rm) >> 3 & 1;
+    uint8_t rex = 0x40 | orig_ext(in, 'W') << 3 | (reg >> 3 & 1) << 2 | xb;
     if (rex != 0x40 || c->force_rex) {
         emit8(e, rex);
     }
@@ -420,15 +424,17 @@ static void copy_body(struct gen *g, struct copy *c)
         if (copy_has_high(g->in) && !have) {
             want++;
         } else if (copy_has_high(g->in)) {
-            emit_lea(&g->e, true, RCX, R14, R15, 1, 0);
+            gen_mem_lea(g, RCX);
             c->mem_rcx = true; /* may do without REX now */
+            g->slow[g->open_slow].at = RCX;
             c->free[c->frees++] = R14;
             c->free[c->frees++] = R15;
         }
         if (!c->mem_rcx) {
             if (want > have) {
-                emit_lea(&g->e, true, R14, R14, R15, 1, 0);
+                gen_mem_lea(g, R14);
                 c->folded = true;
+                g->slow[g->open_slow].at = R14;
                 c->free[c->frees++] = R15;
             }
             if (have) {
@@ -463,8 +469,7 @@ static void copy_with_memory(struct gen *g, const ZydisDecodedOperand *mem)
         gen_ud(g);
         return;
     }
-    gen_linear(g, mem, size, rw);
-    gen_access(g, size, rw, mem->mem.segment == ZYDIS_REGISTER_SS);
+    gen_linear_access(g, mem, size, rw);
     copy_body(g, &c);
     gen_op_end(g);
 }
@@ -532,6 +537,8 @@ void gen_bit_memory(struct gen *g)
     if (g->in->d.address_width == 16) {
         emit_movzx16(e, R14, R14);
     }
+    g->address.base = NO_REG;
+    g->address.constant = false;
     gen_segment(g, seg, size, rw);
     gen_access(g, size, rw, seg == CPU_SS);
     host = gen_get(g, guest, RCX);
@@ -549,11 +556,10 @@ void gen_bit_memory(struct gen *g)
     if (g->in->d.attributes & ZYDIS_ATTRIB_HAS_LOCK) {
         emit8(e, 0xf0);
     }
-    emit_rex(e, size == 8, RCX, R15, R14, false);
+    emit8(e, 0x40 | (size == 8) << 3 | gen_mem_rex(g));
     emit8(e, 0x0f);
     emit8(e, g->in->d.opcode);
-    emit8(e, RCX << 3 | 4);
-    emit8(e, (R15 & 7) << 3 | (R14 & 7));
+    gen_mem_modrm(g, RCX);
     gen_op_end(g);
 }
 
@@ -595,6 +601,7 @@ void gen_xlat(struct gen *g)
     if (g->in->d.address_width == 16) {
         emit_movzx16(e, R14, R14);
     }
+    g->address = (struct address){.base = NO_REG};
     gen_segment(g, seg, 1, INFO_READ);
     gen_access(g, 1, INFO_READ, seg == CPU_SS);
     emit_rex(e, false, RAX, R15, R14, false);
@@ -621,6 +628,8 @@ void gen_maskmov(struct gen *g)
     } else {
         emit_movzx16(e, R14, RDI);
     }
+    g->address = (struct address){.base = NO_REG};
+    g->no_window = true; /* RDI would be lost */
     gen_segment(g, seg, size, INFO_WRITE);
     gen_access(g, size, INFO_READ | INFO_WRITE, seg == CPU_SS);
     struct copy c = {.reg = NO_REG, .rm = NO_REG, .vvvv = NO_REG, .opcode_reg = NO_REG};

@@ -11,6 +11,8 @@
  */
 #include "gen.h"
 
+#include "window.h"
+
 unsigned gpr_number(ZydisRegister reg, bool *high)
 {
     *high = false;
@@ -91,7 +93,24 @@ const ZydisDecodedOperand *insn_memory(const struct insn *in)
 
 static void ea_constant(struct gen *g, unsigned width, uint64_t value)
 {
-    emit_mov_imm(&g->e, R14, value & mask_size(width / 8));
+    value &= mask_size(width / 8);
+    g->address =
+        (struct address){.base = NO_REG, .constant = true, .guessed = true, .value = value};
+    emit_mov_imm(&g->e, R14, value);
+}
+
+/* Notes what is known of base + index * scale + disp. */
+static void ea_note(struct gen *g, unsigned width, unsigned base, unsigned index, unsigned scale,
+                    int64_t disp)
+{
+    const uint64_t *gpr = g->v->gpr;
+    uint16_t used = (base == NO_REG ? 0 : 1 << base) | (index == NO_REG ? 0 : 1 << index);
+    uint64_t value = (base == NO_REG ? 0 : gpr[base]) + (index == NO_REG ? 0 : gpr[index] * scale);
+    g->address =
+        (struct address){.base = width == 64 && index == NO_REG && base != NO_REG ? base : NO_REG,
+                         .disp = disp,
+                         .guessed = !(used & g->written),
+                         .value = (value + disp) & mask_size(width / 8)};
 }
 
 /* R14 := effective address, wrapped to the address size. Uses R15. */
@@ -112,6 +131,7 @@ void gen_ea(struct gen *g, const ZydisDecodedOperand *op)
         ea_constant(g, width, disp);
         return;
     }
+    ea_note(g, width, base, index, scale, disp);
     unsigned hb = base == NO_REG ? NO_REG : gen_get(g, base, R14);
     unsigned hi = index == NO_REG ? NO_REG : gen_get(g, index, R15);
     if (hb == NO_REG) {
@@ -135,6 +155,9 @@ void gen_segment(struct gen *g, unsigned seg, unsigned size, unsigned rw)
     struct emitter *e = &g->e;
     if (g->long_mode) {
         if (seg >= CPU_FS) {
+            g->address.base = NO_REG;
+            g->address.constant = false;
+            g->address.value += g->v->seg[seg].base;
             emit_load(e, R15, FIELD(seg) + seg * sizeof(struct segment));
             emit_lea(e, true, R14, R14, R15, 1, 0);
         }
@@ -171,6 +194,30 @@ void gen_linear(struct gen *g, const ZydisDecodedOperand *op, unsigned size, uns
     gen_segment(g, op->mem.segment - ZYDIS_REGISTER_ES, size, rw);
 }
 
+void gen_linear_access(struct gen *g, const ZydisDecodedOperand *op, unsigned size, unsigned rw)
+{
+    unsigned seg = op->mem.segment - ZYDIS_REGISTER_ES;
+    bool high, rip = op->mem.base == ZYDIS_REGISTER_RIP;
+    unsigned base = op->mem.base && !rip ? gpr_number(op->mem.base, &high) : NO_REG;
+    int64_t disp = op->mem.disp.value;
+    if (!g->long_mode || seg >= CPU_FS || g->in->d.address_width != 64 || op->mem.index ||
+        disp != (int32_t)disp) {
+        gen_linear(g, op, size, rw);
+    } else if (base != NO_REG) {
+        ea_note(g, 64, base, NO_REG, 1, disp);
+        g->address.pending = true;
+    } else {
+        uint64_t value = disp + (rip ? g->next_rip : 0);
+        g->address =
+            (struct address){.base = NO_REG, .constant = true, .guessed = true, .value = value};
+        g->address.pending = value == (uint64_t)(int32_t)value;
+        if (!g->address.pending) {
+            emit_mov_imm(&g->e, R14, value);
+        }
+    }
+    gen_access(g, size, rw, seg == CPU_SS);
+}
+
 static uint32_t tlb_field(const struct gen *g, size_t member)
 {
     return FIELD(tlb) + g->mmu * sizeof(struct tlb) + member;
@@ -204,6 +251,186 @@ static void access_check_flagless(struct gen *g, unsigned size, uint32_t tags, s
     uint8_t *hit = emit_jrcxz(e);
     s->jump = emit_jmp(e);
     emit_patch8(hit, e->p);
+}
+
+static uint64_t site_key(const struct gen *g)
+{
+    return (g->b->linear + g->in->offset) * 2 + (g->accesses > 1);
+}
+
+/* Shall this access go through a window, and which unit's? */
+static bool plan_window(const struct gen *g, int64_t *unit)
+{
+    const struct address *a = &g->address;
+    const struct site_hint *h = hint_slot(g->v, site_key(g));
+    bool hinted = h->site == site_key(g);
+    if (!(g->mode & MODE_WINDOW) || (g->mode & (MODE_AC | MODE_DEBUG)) || g->no_window ||
+        (hinted && h->tlb)) {
+        return false;
+    }
+    if (a->constant) {
+        *unit = window_unit(g->v, a->value);
+    } else if (a->base != NO_REG && g->known[a->base].ok) {
+        *unit = g->known[a->base].unit;
+    } else if (hinted) {
+        *unit = h->unit;
+    } else if (a->guessed) {
+        *unit = window_unit(g->v, a->value);
+    } else {
+        *unit = a->base == CPU_RSP ? window_unit(g->v, g->v->gpr[CPU_RSP]) : g->last_unit;
+    }
+    return window_possible(g->v, *unit, (g->mode & MODE_CPL) != 3);
+}
+
+/* `reg` must hold an address in `unit`. */
+static void unit_check(struct gen *g, unsigned reg, int64_t unit, struct slow *s)
+{
+    struct emitter *e = &g->e;
+    if (flags_dead(g)) {
+        emit_mov(e, RCX, reg);
+        emit_shift_imm(e, 7, true, RCX, g->v->unit_shift);
+        emit_alu_imm(e, 7, false, RCX, unit);
+        s->jump = emit_jcc(e, CC_NE);
+    } else {
+        uint32_t mask = (1u << (64 - g->v->unit_shift)) - 1;
+        emit_pext_gs(e, RCX, reg, FIELD(unit_mask));
+        emit_lea(e, false, RCX, RCX, RSP, 1, -(int32_t)(unit & mask));
+        uint8_t *hit = emit_jrcxz(e);
+        s->jump = emit_jmp(e);
+        emit_patch8(hit, e->p);
+    }
+}
+
+static uint32_t addend_field(const struct gen *g, int64_t unit)
+{
+    bool kernel = (g->mode & MODE_CPL) != 3;
+    return FIELD(window_addend) + (kernel * WINDOW_UNITS + window_slot(unit)) * sizeof(uint64_t);
+}
+
+/* R15 := what leads from an address in `unit` to its window. */
+static void access_window(struct gen *g, int64_t unit, struct slow *s)
+{
+    struct emitter *e = &g->e;
+    struct address *a = &g->address;
+    bool based = a->base != NO_REG && a->disp == (int32_t)a->disp;
+    bool known = based && g->known[a->base].ok;
+    s->direct = a->pending;
+    s->address = *a;
+    if (a->pending && a->constant) {
+        g->mem_base = NO_REG;
+        g->mem_disp = a->value;
+    } else if (a->pending) {
+        g->mem_base = gen_get(g, a->base, R14);
+        g->mem_disp = a->disp;
+    }
+    if (known) {
+        g->slow[g->known[a->base].slow].anchor = true;
+    } else if (!a->constant) {
+        unit_check(g, a->pending ? g->mem_base : R14, unit, s);
+        if (based) {
+            g->known[a->base] = (struct base_known){true, unit, s - g->slow, 0};
+        }
+    }
+    emit_load(e, R15, addend_field(g, unit));
+}
+
+#define MOVED_MAX (1ll << 31)
+
+static void base_move(struct gen *g, unsigned guest, int64_t by)
+{
+    struct base_known *k = &g->known[guest];
+    k->moved += by;
+    k->ok &= k->moved >= -MOVED_MAX && k->moved <= MOVED_MAX;
+}
+
+static bool is_gpr64(const ZydisDecodedOperand *op)
+{
+    return op->type == ZYDIS_OPERAND_TYPE_REGISTER && op->reg.value >= ZYDIS_REGISTER_RAX &&
+           op->reg.value <= ZYDIS_REGISTER_R15;
+}
+
+/* Writes that keep a base known; true: dealt with. */
+static bool bases_special(struct gen *g)
+{
+    const ZydisDecodedOperand *op = g->in->op;
+    unsigned first = is_gpr64(&op[0]) ? op[0].reg.value - ZYDIS_REGISTER_RAX : NO_REG;
+    int64_t word = g->in->d.operand_width == 16 ? 2 : 8;
+    bool imm = op[1].type == ZYDIS_OPERAND_TYPE_IMMEDIATE;
+    switch (g->in->d.mnemonic) {
+    case ZYDIS_MNEMONIC_ADD:
+    case ZYDIS_MNEMONIC_SUB:
+        if (first == NO_REG || !imm) {
+            return false;
+        }
+        base_move(g, first,
+                  g->in->d.mnemonic == ZYDIS_MNEMONIC_ADD ? op[1].imm.value.s : -op[1].imm.value.s);
+        g->written |= 1 << first;
+        return true;
+    case ZYDIS_MNEMONIC_INC:
+    case ZYDIS_MNEMONIC_DEC:
+        if (first == NO_REG) {
+            return false;
+        }
+        base_move(g, first, g->in->d.mnemonic == ZYDIS_MNEMONIC_INC ? 1 : -1);
+        g->written |= 1 << first;
+        return true;
+    case ZYDIS_MNEMONIC_MOV:
+        if (first == NO_REG || !is_gpr64(&op[1])) {
+            return false;
+        }
+        g->known[first] = g->known[op[1].reg.value - ZYDIS_REGISTER_RAX];
+        g->written |= 1 << first;
+        return true;
+    case ZYDIS_MNEMONIC_LEA: {
+        bool high;
+        unsigned base = op[1].mem.base ? gpr_number(op[1].mem.base, &high) : NO_REG;
+        if (first == NO_REG || base == NO_REG || op[1].mem.index || g->in->d.address_width != 64) {
+            return false;
+        }
+        g->known[first] = g->known[base];
+        base_move(g, first, op[1].mem.disp.value);
+        g->written |= 1 << first;
+        return true;
+    }
+    case ZYDIS_MNEMONIC_PUSH:
+        base_move(g, CPU_RSP, -word);
+        g->written |= 1 << CPU_RSP;
+        return true;
+    case ZYDIS_MNEMONIC_POP:
+        if (first == NO_REG || first == CPU_RSP) {
+            return false;
+        }
+        g->known[first].ok = false;
+        base_move(g, CPU_RSP, word);
+        g->written |= 1 << first | 1 << CPU_RSP;
+        return true;
+    default:
+        return false;
+    }
+}
+
+void gen_bases_update(struct gen *g)
+{
+    bool high;
+    g->no_window = false;
+    if (g->called || !g->long_mode) {
+        memset(g->known, 0, sizeof g->known);
+        g->written = 0xffff;
+        g->called = false;
+        return;
+    }
+    if (bases_special(g)) {
+        return;
+    }
+    for (unsigned i = 0; i < g->in->d.operand_count; i++) {
+        const ZydisDecodedOperand *op = &g->in->op[i];
+        unsigned guest =
+            op->type == ZYDIS_OPERAND_TYPE_REGISTER ? gpr_number(op->reg.value, &high) : NO_REG;
+        if (guest != NO_REG && (op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE)) {
+            g->known[guest].ok = false;
+            g->written |= 1 << guest;
+        }
+    }
 }
 
 /* A misaligned SSE operand is #GP before any page fault; the host raises it unless the access goes
@@ -243,16 +470,41 @@ static bool vector_aligned(const struct insn *in, unsigned size)
     }
 }
 
+/* R14 := the address that was left pending. */
+static void address_make(struct gen *g, const struct address *a)
+{
+    if (a->constant) {
+        emit_mov_imm(&g->e, R14, a->value);
+    } else {
+        emit_lea(&g->e, true, R14, gen_get(g, a->base, R14), RSP, 1, a->disp);
+    }
+}
+
 void gen_access(struct gen *g, unsigned size, unsigned rw, bool stack)
 {
     struct emitter *e = &g->e;
+    g->mem_base = R14;
+    g->mem_disp = 0;
     uint32_t info =
         size | rw | (stack ? INFO_STACK : 0) | (vector_aligned(g->in, size) ? INFO_VECTOR : 0);
     uint32_t tags =
         tlb_field(g, rw & INFO_WRITE ? offsetof(struct tlb, write) : offsetof(struct tlb, read));
     struct slow *s = &g->slow[g->slows++];
-    *s = (struct slow){.insn = g->i, .info = info};
-    if (g->mode & (MODE_AC | MODE_DEBUG)) {
+    int64_t unit;
+    g->accesses++;
+    info |= g->accesses > 1 ? INFO_SECOND : 0;
+    *s = (struct slow){.insn = g->i, .info = info, .at = NO_HOST};
+    bool window = plan_window(g, &unit) && (flags_dead(g) || gen_fast_flagless());
+    if (!window && g->address.pending) {
+        address_make(g, &g->address);
+    }
+    if (window) {
+        s->window = true;
+        s->unit = g->last_unit = unit;
+        s->info |= (uint32_t)(uint8_t)unit << INFO_UNIT_SHIFT;
+        access_window(g, unit, s);
+        s->op = e->p;
+    } else if (g->mode & (MODE_AC | MODE_DEBUG)) {
         if (g->mode & MODE_AC && g->in->d.meta.isa_ext == ZYDIS_ISA_EXT_BASE) {
             s->info |= INFO_ALIGN;
         }
@@ -275,6 +527,7 @@ void gen_access(struct gen *g, unsigned size, unsigned rw, bool stack)
         s->op = e->p;
     }
     g->open_slow = g->slows - 1;
+    g->address = (struct address){.base = NO_REG};
 }
 
 void gen_op_end(struct gen *g)
@@ -282,19 +535,40 @@ void gen_op_end(struct gen *g)
     g->slow[g->open_slow].op_end = g->e.p;
 }
 
-static void emit_mem_op(struct emitter *e, unsigned op, bool w, unsigned reg)
+unsigned gen_mem_rex(const struct gen *g)
 {
-    emit_rex(e, w, reg, R15, R14, false);
+    return 1 << 1 | (g->mem_base == NO_REG ? 1 : g->mem_base >> 3);
+}
+
+void gen_mem_modrm(struct gen *g, unsigned reg)
+{
+    if (g->mem_base == NO_REG) { /* [R15 + disp32], as a base: REX.B; X is not used */
+        emit8(&g->e, 2 << 6 | (reg & 7) << 3 | (R15 & 7));
+        emit32(&g->e, g->mem_disp);
+    } else {
+        emit_modrm_mem(&g->e, reg, g->mem_base, R15, 1, g->mem_disp);
+    }
+}
+
+static void emit_mem_op(struct gen *g, unsigned op, bool w, unsigned reg)
+{
+    struct emitter *e = &g->e;
+    emit8(e, 0x40 | w << 3 | (reg >> 3 & 1) << 2 | gen_mem_rex(g));
     if (op > 0xff) {
         emit8(e, op >> 8);
     }
     emit8(e, op);
-    emit_modrm_mem(e, reg, R14, R15, 1, 0);
+    gen_mem_modrm(g, reg);
+}
+
+void gen_mem_lea(struct gen *g, unsigned reg)
+{
+    emit_mem_op(g, 0x8d, true, reg);
 }
 
 void gen_mem_load(struct gen *g, unsigned reg, unsigned size)
 {
-    emit_mem_op(&g->e, size == 1 ? 0x0fb6 : size == 2 ? 0x0fb7 : 0x8b, size == 8, reg);
+    emit_mem_op(g, size == 1 ? 0x0fb6 : size == 2 ? 0x0fb7 : 0x8b, size == 8, reg);
 }
 
 void gen_mem_store(struct gen *g, unsigned reg, unsigned size)
@@ -302,7 +576,7 @@ void gen_mem_store(struct gen *g, unsigned reg, unsigned size)
     if (size == 2) {
         emit8(&g->e, 0x66);
     }
-    emit_mem_op(&g->e, size == 1 ? 0x88 : 0x89, size == 8, reg);
+    emit_mem_op(g, size == 1 ? 0x88 : 0x89, size == 8, reg);
 }
 
 static void slow_segment(struct gen *g, struct slow *s)
@@ -336,12 +610,50 @@ static void slow_access(struct gen *g, struct slow *s)
     }
 }
 
+/* An address outside the unit after all: where later accesses rely on it, the block ends before
+ * this instruction and is made anew. Also entered by the signal handler, behind the comparison. */
+static void slow_window(struct gen *g, const struct slow *s)
+{
+    struct emitter *e = &g->e;
+    const uint8_t *rw = g->c->rw;
+    const struct address *a = &s->address;
+    if (s->jump) {
+        emit_patch32(s->jump, e->p);
+    }
+    if (s->jump && s->anchor) {
+        if (s->direct) {
+            address_make(g, a);
+        }
+        emit_mov_imm(e, R15, s->info);
+        emit_call_to(e, g->c->rw + (g->c->thunk_anchor - g->c->rx));
+    }
+    g->window_sites[g->window_sites_count++] = (struct window_site){
+        s->op - rw, s->op_end - rw, e->p - rw, s->unit, s->at, (g->mode & MODE_CPL) != 3};
+    if (s->direct) {
+        address_make(g, a);
+    }
+    emit_mov_imm(e, R15, s->info);
+    emit_call_to(e, g->c->rw + (g->c->thunk_window - g->c->rx));
+    if (s->direct && !a->constant && host_reg(a->base) == NO_REG) {
+        gen_get(g, a->base, R14); /* the access itself adds the displacement */
+    }
+    emit_bytes(e, s->op, s->op_end - s->op);
+    if (s->info & INFO_WRITE) {
+        emit_call_to(e, g->c->rw + (g->c->thunk_finish - g->c->rx));
+    }
+    emit_jmp_to(e, s->op_end);
+}
+
 void gen_slow_paths(struct gen *g)
 {
     for (unsigned i = 0; i < g->slows; i++) {
         struct slow *s = &g->slow[i];
         g->in = &g->insns[s->insn];
         gen_site(g);
+        if (s->window) {
+            slow_window(g, s);
+            continue;
+        }
         emit_patch32(s->jump, g->e.p);
         if (s->segment) {
             slow_segment(g, s);
@@ -357,8 +669,7 @@ void gen_operand_load(struct gen *g, const ZydisDecodedOperand *op, unsigned reg
     unsigned size = op->size / 8;
     struct emitter *e = &g->e;
     if (op->type == ZYDIS_OPERAND_TYPE_MEMORY) {
-        gen_linear(g, op, size, INFO_READ);
-        gen_access(g, size, INFO_READ, op->mem.segment == ZYDIS_REGISTER_SS);
+        gen_linear_access(g, op, size, INFO_READ);
         gen_mem_load(g, reg, size);
         gen_op_end(g);
         return;

@@ -10,6 +10,7 @@
  */
 #include "cache.h"
 #include "vcpu.h"
+#include "window.h"
 
 #define PTE_P         1ull
 #define PTE_W         2ull
@@ -231,6 +232,50 @@ static bool walk(struct walk *w, bool smap)
     return walk_fault(w, 0);
 }
 
+uint64_t mmu_reserved(const struct vcpu *v, bool large)
+{
+    return reserved_bits(v, large ? 2 : 1, large, true);
+}
+
+bool mmu_leaf(struct vcpu *v, uint64_t linear, struct leaf *leaf)
+{
+    uint64_t table = v->cr3, bits = PTE_W | PTE_U;
+    for (unsigned level = 4; level > 1; level--) {
+        unsigned shift = 3 + 9 * level;
+        uint64_t e;
+        if (!entry_read(v, (table & PTE_ADDR) + (linear >> shift & 511) * 8, true, &e) ||
+            !(e & PTE_P) || !(e & PTE_A)) {
+            return false;
+        }
+        bool large = (e & PTE_PS) && level < 4;
+        if (e & reserved_bits(v, level, large, true)) {
+            return false;
+        }
+        bits &= e;
+        if (large) {
+            uint64_t mask = (1ull << shift) - 1;
+            uint64_t gpa = (e & PTE_ADDR & ~mask) | (linear & mask & ~0x1fffffull);
+            *leaf = (struct leaf){NULL, e, gpa, bits & PTE_U, bits & PTE_W};
+            return true;
+        }
+        table = e;
+    }
+    const struct page_info *p = page_lookup(v, table & PTE_ADDR);
+    *leaf = (struct leaf){(const uint64_t *)p->read, 0, 0, bits & PTE_U, bits & PTE_W};
+    return p->read != NULL;
+}
+
+bool mmu_pool_page(struct vcpu *v, uint64_t gpa, uint64_t *page, bool *writable)
+{
+    const struct page_info *p = page_lookup(v, gpa);
+    if (!p->read) {
+        return false;
+    }
+    *page = (p->read - v->engine->pool) >> GUEST_PAGE_SHIFT;
+    *writable = p->write == p->read && !p->log_dirty;
+    return true;
+}
+
 bool pdptes_load(struct vcpu *v, uint64_t cr3)
 {
     uint64_t p[4];
@@ -342,6 +387,13 @@ static struct tlb2 *tlb2_get(struct vcpu *v, uint64_t linear, enum access access
     return t;
 }
 
+bool mmu_touch(struct vcpu *v, uint64_t linear, bool write, bool kernel)
+{
+    uint32_t error;
+    return tlb2_find(v, linear, write ? ACCESS_WRITE : ACCESS_READ,
+                     kernel ? cpu_mmu_index(v) : MMU_USER, &error) != NULL;
+}
+
 /* --- first level --- */
 
 static bool code_page(const struct vcpu *v, const uint8_t *host)
@@ -412,9 +464,10 @@ void tlb_flush_nonglobal(struct vcpu *v)
     pcid_remember(v);
     tlb1_clear(v);
     jump_flush(v, false);
+    window_flush(v, false);
 }
 
-void tlb_flush_all(struct vcpu *v)
+static void tlb_forget(struct vcpu *v)
 {
     v->gen_global = generation_next(v);
     for (unsigned i = 0; i < 4096; i++) {
@@ -429,6 +482,12 @@ void tlb_flush_all(struct vcpu *v)
     jump_flush(v, true);
 }
 
+void tlb_flush_all(struct vcpu *v)
+{
+    tlb_forget(v);
+    window_flush(v, true);
+}
+
 /* Another CR3 value is in force. `keep`: entries of its PCID stay valid (bit 63 of the value
  * loaded). */
 void tlb_load_cr3(struct vcpu *v, uint64_t cr3, bool keep)
@@ -440,19 +499,22 @@ void tlb_load_cr3(struct vcpu *v, uint64_t cr3, bool keep)
     v->gen = v->pcid_gen[pcid];
     tlb1_clear(v);
     jump_flush(v, false);
+    window_load_cr3(v, keep);
 }
 
 void tlb_pcid_flush(struct vcpu *v, unsigned pcid)
 {
     v->pcid_gen[pcid & 4095] = 0;
+    window_flush_pcid(v, pcid & 4095);
 }
 
 void tlb_flush_page(struct vcpu *v, uint64_t linear)
 {
     uint64_t page = linear >> GUEST_PAGE_SHIFT;
-    if ((*large_word(v, false, linear) & large_bit(false, linear)) ||
-        (*large_word(v, true, linear) & large_bit(true, linear))) {
-        tlb_flush_all(v);
+    bool giga = *large_word(v, true, linear) & large_bit(true, linear);
+    if (giga || (*large_word(v, false, linear) & large_bit(false, linear))) {
+        tlb_forget(v);
+        window_flush_page(v, linear, giga ? 1 << 30 : 1 << 22);
         return;
     }
     tlb2_slot(v, page)->page = ~0ull;
@@ -463,6 +525,7 @@ void tlb_flush_page(struct vcpu *v, uint64_t linear)
         }
     }
     jump_flush_page(v, linear);
+    window_flush_page(v, linear, GUEST_PAGE_SIZE);
 }
 
 /* Forgets first-level write entries that point into a pool range. */

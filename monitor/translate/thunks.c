@@ -89,6 +89,12 @@ static void generate_mem(struct vcpu *v, struct emitter *e)
     v->cache->thunk_mem = thunk_start(v, e);
     emit_mov_imm(e, RCX, (uint64_t)helper_mem_slow);
     emit_jmp_to(e, v->cache->rw + (v->cache->thunk_call - v->cache->rx));
+    v->cache->thunk_window = thunk_start(v, e);
+    emit_mov_imm(e, RCX, (uint64_t)helper_window_miss);
+    emit_jmp_to(e, v->cache->rw + (v->cache->thunk_call - v->cache->rx));
+    v->cache->thunk_anchor = thunk_start(v, e);
+    emit_mov_imm(e, RCX, (uint64_t)helper_window_anchor);
+    emit_jmp_to(e, v->cache->rw + (v->cache->thunk_call - v->cache->rx));
     v->cache->thunk_seg = thunk_start(v, e);
     emit_mov_imm(e, RCX, (uint64_t)helper_segment_slow);
     emit_jmp_to(e, v->cache->rw + (v->cache->thunk_call - v->cache->rx));

@@ -23,6 +23,7 @@
 #include "../state.h"
 #include "cache.h"
 #include "helpers.h"
+#include "window.h"
 
 struct translate_options translate_options = {.tlb_entries = TLB_SIZE};
 
@@ -48,6 +49,7 @@ static void service_code(struct vcpu *v)
         struct code_range *r = &g_array_index(q, struct code_range, i);
         if (r->len == 0) { /* engine_protect_page of another CPU */
             tlb_drop_writes(v, r->offset, GUEST_PAGE_SIZE, false);
+            window_protect(v, r->offset);
         } else {
             block_invalidate(v, r->offset, r->len);
         }
@@ -61,6 +63,7 @@ void cpu_service(struct vcpu *v)
     unsigned r = atomic_fetch_and(&v->requests, ~(unsigned)(REQ_FLUSH | REQ_CODE | REQ_DIRTY));
     if (r & REQ_FLUSH) {
         page_cache_flush(v);
+        window_drop_all(v);
         tlb_flush_all(v);
     }
     if (r & REQ_CODE) {
@@ -99,6 +102,7 @@ void engine_protect_page(struct vcpu *v, uint64_t offset)
     }
     __atomic_store_n(flag, 1, __ATOMIC_SEQ_CST);
     tlb_drop_writes(v, offset & ~0xfffull, GUEST_PAGE_SIZE, false);
+    window_protect(v, offset);
     for (unsigned i = 0; i < t->cpus; i++) {
         if (t->cpu[i] != v) {
             code_post(t, i, offset & ~0xfffull, 0);
@@ -135,6 +139,36 @@ static void signal_pass_on(int sig, siginfo_t *info, void *context)
     }
 }
 
+/* A windowed access found nothing: map the page, or send the instruction the slow way. */
+static bool window_signal(struct vcpu *v, greg_t *regs)
+{
+    uint64_t host = regs[REG_CR2];
+    uint32_t pc = regs[REG_RIP] - (uint64_t)v->cache->rx;
+    if (!window_contains(v, host)) {
+        return false;
+    }
+    v->ret_pc = regs[REG_RIP] + 1;
+    if (window_fault(v, host, regs[REG_ERR] & 2)) {
+        return true;
+    }
+    const struct block *b = block_find_host(v->cache, pc);
+    for (unsigned i = 0; b && i < b->window_sites_count; i++) {
+        const struct window_site *s = &b->window_sites[i];
+        if (pc < s->op || pc >= s->op_end) {
+            continue;
+        }
+        uint64_t addend = v->window_addend[s->kernel][window_slot(s->unit)];
+        if (s->at == R14) {
+            regs[REG_R14] -= addend;
+        } else if (s->at == RCX) {
+            regs[REG_R14] = regs[REG_RCX] - addend;
+        }
+        regs[REG_RIP] = (greg_t)(v->cache->rx + s->stub);
+        return true;
+    }
+    return false;
+}
+
 /* A fault of a copied instruction is the guest's own fault. */
 static void fault_handler(int sig, siginfo_t *info, void *context)
 {
@@ -147,6 +181,9 @@ static void fault_handler(int sig, siginfo_t *info, void *context)
         return;
     }
     unsigned trap = uc->uc_mcontext.gregs[REG_TRAPNO];
+    if (trap == EXC_PF && window_signal(v, uc->uc_mcontext.gregs)) {
+        return;
+    }
     if (trap == EXC_PF) { /* the host could not give a page of guest memory */
         signal_pass_on(sig, info, context);
         return;
@@ -192,6 +229,7 @@ void vcpu_reset_derived(struct vcpu *v)
     page_cache_flush(v);
     memset(v->tlb_used, 1, sizeof v->tlb_used);
     v->gen_next = v->gen_next ? v->gen_next : 1;
+    window_drop_all(v);
     tlb_flush_all(v);
     cache_flush(v);
     v->finish = v->smc_exit = 0;
@@ -445,6 +483,7 @@ static void enter_guest(struct vcpu *v)
 static void run_once(struct vcpu *v)
 {
     handle_requests(v);
+    window_tick(v);
     if (v->activity != CPU_WAIT_SIPI && v->activity != CPU_SHUTDOWN) {
         take_events(v);
     }
@@ -484,9 +523,12 @@ static bool translate_probe(char **why)
     return true;
 }
 
+#define PROMOTE_TICKS 25000000ull /* about 10 ms */
+
 static void options_parse(const char *text)
 {
-    translate_options = (struct translate_options){.tlb_entries = TLB_SIZE};
+    translate_options =
+        (struct translate_options){.tlb_entries = TLB_SIZE, .promote_ticks = PROMOTE_TICKS};
     if (!text) {
         return;
     }
@@ -494,6 +536,10 @@ static void options_parse(const char *text)
     for (unsigned i = 0; words[i]; i++) {
         if (g_str_equal(words[i], "nochain")) {
             translate_options.no_chain = true;
+        } else if (g_str_equal(words[i], "nowindow")) {
+            translate_options.no_windows = true;
+        } else if (g_str_has_prefix(words[i], "promote=")) {
+            translate_options.promote_ticks = g_ascii_strtoull(words[i] + 8, NULL, 10) * 2500;
         } else if (g_str_equal(words[i], "oneinsn")) {
             translate_options.one_instruction = true;
         } else if (g_str_has_prefix(words[i], "tlb=")) {
@@ -545,8 +591,12 @@ static void translate_destroy(struct engine *engine)
             pthread_join(t->threads[i].thread, NULL);
         }
         cache_free(v->cache);
+        windows_free(v);
         munmap(v, sizeof *v);
         g_array_free(t->code_queue[i], TRUE);
+    }
+    if (t->arena) {
+        munmap(t->arena, t->arena_size);
     }
     g_mutex_clear(&t->code_lock);
     g_free(t);
@@ -584,6 +634,7 @@ static struct engine *translate_create(const struct engine_config *config, GErro
             return NULL;
         }
     }
+    windows_new(t);
     return (struct engine *)t;
 }
 

@@ -27,6 +27,8 @@ struct translate {
     GArray *code_queue[MAX_CPUS]; /* of struct code_range, written by others */
     bool running;
     uint64_t dirty_offset, dirty_len; /* pool range whose writes are logged */
+    void *arena; /* address space for windows */
+    size_t arena_size;
 };
 
 struct code_range {
@@ -34,7 +36,8 @@ struct code_range {
 };
 
 struct translate_options {
-    bool no_chain, one_instruction;
+    bool no_chain, one_instruction, no_windows;
+    uint64_t promote_ticks; /* TSC ticks that an address space runs before it gets windows */
     unsigned tlb_entries;
     size_t cache_size;
 };
