@@ -50,7 +50,9 @@ struct code_cache *cache_new(size_t size)
         r->sites = lazy_map(r->sites_max * sizeof *r->sites);
         r->window_sites_max = size / CACHE_REGIONS / 32;
         r->window_sites = lazy_map(r->window_sites_max * sizeof *r->window_sites);
-        ok &= r->blocks && r->sites && r->window_sites;
+        r->links_max = size / CACHE_REGIONS / 64;
+        r->links = lazy_map(r->links_max * sizeof *r->links);
+        ok &= r->blocks && r->sites && r->window_sites && r->links;
     }
     if (!ok) {
         g_free(c); /* the machine does not start: what was mapped goes with the process */
@@ -72,6 +74,7 @@ void cache_free(struct code_cache *c)
         munmap(c->region[i].sites, c->region[i].sites_max * sizeof *c->region[i].sites);
         munmap(c->region[i].window_sites,
                c->region[i].window_sites_max * sizeof *c->region[i].window_sites);
+        munmap(c->region[i].links, c->region[i].links_max * sizeof *c->region[i].links);
     }
     g_free(c->scratch);
     g_free(c);
@@ -95,7 +98,7 @@ static void region_reset(struct code_cache *c, unsigned i)
     r->used = start;
     r->end = r->cold = start + (c->region_size / 8 * 5 & ~63ul);
     r->cold_end = start + c->region_size;
-    r->blocks_count = r->sites_count = r->window_sites_count = 0;
+    r->blocks_count = r->sites_count = r->window_sites_count = r->links_count = 0;
 }
 
 /* Forgets every translation. */
@@ -120,6 +123,10 @@ void cache_flush(struct vcpu *v)
         v->recent[i].block = NULL;
     }
     jump_clear(v);
+    for (unsigned i = 0; i < LINKED_PAGES; i++) {
+        v->linked[i].used = false;
+    }
+    v->linked_count = v->linked_user = 0;
 }
 
 static bool region_full(const struct region *r)
@@ -127,6 +134,7 @@ static bool region_full(const struct region *r)
     return r->used + BLOCK_ROOM > r->end || r->cold + BLOCK_ROOM > r->cold_end ||
            r->sites_count + 1024 > r->sites_max ||
            r->window_sites_count + 256 > r->window_sites_max ||
+           r->links_count + BLOCK_MAX_INSTRUCTIONS + 2 > r->links_max ||
            r->blocks_count + 1 >= r->blocks_max;
 }
 
@@ -255,7 +263,7 @@ static void jump_install(struct vcpu *v, unsigned slot, uint64_t rip, void *code
 
 /* --- pages and invalidation --- */
 
-static struct page_blocks *page_find(struct code_cache *c, uint64_t page, bool make)
+struct page_blocks *page_find(struct code_cache *c, uint64_t page, bool make)
 {
     struct page_blocks **head = &c->pages[(page >> GUEST_PAGE_SHIFT) % 4096];
     for (struct page_blocks *p = *head; p; p = p->next) {
@@ -297,7 +305,7 @@ static void block_unlink(struct code_cache *c, struct block *b)
         l->to = NULL;
     }
     b->links_in = NULL;
-    for (unsigned i = 0; i < 2; i++) { /* out of the lists of what it links to */
+    for (unsigned i = 0; i < b->links; i++) { /* out of the lists of what it links to */
         struct link *l = &b->link[i];
         if (!l->to) {
             continue;
@@ -428,6 +436,7 @@ static void cache_advance(struct vcpu *v)
     }
     pages_forget(c, r);
     region_reset(c, c->current);
+    v->st_advance++;
     c->flushes++;
 }
 
@@ -439,6 +448,7 @@ void code_written(struct vcpu *v, uint8_t *host, unsigned len)
         !v->engine->code_map[(offset + len - 1) >> GUEST_PAGE_SHIFT]) {
         return;
     }
+    v->st_code_written++;
     block_invalidate(v, offset, len);
     struct block *running =
         v->ret_pc ? block_find_host(v->cache, v->ret_pc - 1 - (uint64_t)v->cache->rx) : NULL;
@@ -526,7 +536,7 @@ static void window_learn(struct vcpu *v, struct block *b, uint64_t site, int64_t
     int64_t unit = window_unit(v, linear);
     bool kernel = v->cpl != 3;
     v->window_misses++;
-    if (!kernel && !v->window_space) {
+    if (!kernel && !v->space) {
         return; /* code from before the address space lost its windows */
     }
     if (h->site != site) {
@@ -542,6 +552,7 @@ static void window_learn(struct vcpu *v, struct block *b, uint64_t site, int64_t
               (unit == planned && h->misses >= MISSES_MAX);
     now |= h->tlb || (unit != planned && h->misses >= MISSES_PATIENCE);
     if (b->valid && now) {
+        v->st_learn_drop++;
         block_drop(v, b);
     }
 }
@@ -594,7 +605,7 @@ static const uint8_t no_memory[GUEST_PAGE_SIZE * 2] = {[0 ... GUEST_PAGE_SIZE * 
 /* Translates at `linear`; `second` holds the next page's host memory when a straddling first
  * instruction needs it. */
 static struct block *block_make(struct vcpu *v, uint64_t linear, uint32_t mode, const uint8_t *host,
-                                uint64_t page, const uint8_t *second, uint64_t page2)
+                                uint64_t page, const uint8_t *second, uint64_t page2, bool global)
 {
     uint8_t bytes[32];
     unsigned room = GUEST_PAGE_SIZE - (linear & 0xfff), total = room;
@@ -616,6 +627,7 @@ static struct block *block_make(struct vcpu *v, uint64_t linear, uint32_t mode, 
     if (!b) {
         return NULL;
     }
+    b->global = global;
     b->first_offset = linear & 0xfff;
     b->page[0] = page;
     b->page[1] = b->guest_size > room ? page2 : ~0ull;
@@ -649,6 +661,7 @@ static void check_fetch(struct vcpu *v, uint64_t linear)
 void *block_resolve(struct vcpu *v)
 {
     v->ret_pc = 0;
+    v->st_resolve++;
     if (atomic_load_explicit(&v->requests, memory_order_relaxed) &
         (REQ_FLUSH | REQ_CODE | REQ_DIRTY)) {
         fpu_save(v); /* GLib may use vector registers: they are the guest's here */
@@ -707,10 +720,10 @@ void *block_resolve(struct vcpu *v)
         }
     }
     if (!b) {
-        b = block_make(v, linear, mode, host, page, NULL, 0);
+        b = block_make(v, linear, mode, host, page, NULL, 0, global);
         if (!b) {
             const uint8_t *second = second_page(v, linear, &page2);
-            b = block_make(v, linear, mode, host, page, second, page2);
+            b = block_make(v, linear, mode, host, page, second, page2, global);
         }
     }
     v->single_pending = pending;

@@ -30,10 +30,11 @@ struct window_site {
 };
 #define NO_HOST 0xff
 
-/* A direct jump to another block in the same page that may be linked. */
+/* A direct jump to another block that may be linked. */
 struct link {
     uint32_t patch; /* offset of the rel32 in the cache */
     uint32_t stub;  /* where it points while unlinked */
+    uint32_t look;  /* where it points when its target cannot be linked: the jump table */
     struct block *from, *to;
     struct link *next_in; /* among the links into `to` */
     uint64_t target;      /* linear */
@@ -52,7 +53,9 @@ struct block {
     struct block *hash_next;
     struct block *page_next[2];
     struct link *links_in;
-    struct link link[2];
+    struct link *link; /* the block's own */
+    uint8_t links;
+    bool global; /* of a global page of the kernel's */
 };
 
 struct mode_key {
@@ -79,6 +82,8 @@ struct region {
     size_t sites_count, sites_max;
     struct window_site *window_sites;
     size_t window_sites_count, window_sites_max;
+    struct link *links;
+    size_t links_count, links_max;
 };
 
 struct code_cache {
@@ -97,6 +102,7 @@ struct code_cache {
     /* thunks, addresses in the RX view */
     uint8_t *thunk_call, *thunk_link, *thunk_indirect, *thunk_mem, *thunk_window, *thunk_anchor,
         *thunk_finish, *thunk_stop, *thunk_fault;
+    uint8_t *thunk_jump[JUMP_SLOTS]; /* look R14 up in a slot of the jump table */
     uint8_t *thunk_resume, *thunk_leave, *thunk_enter, *thunk_seg;
     void *scratch; /* the generator's decode buffers */
     uint64_t flushes;
@@ -111,6 +117,12 @@ static inline struct region *cache_region(struct code_cache *cache)
 }
 void thunks_generate(struct vcpu *v);
 
+/* link.c: links between pages hold while the target's page is mapped where it was. */
+void link_make(struct vcpu *v, struct link *link, struct block *to);
+void links_check(struct vcpu *v, uint32_t space); /* 0: the kernel's */
+void links_flush_page(struct vcpu *v, uint64_t linear);
+void links_drop_user(struct vcpu *v); /* another address space is in force */
+
 /* gen.c: translates from `bytes`, which holds `room` bytes from `linear` on, `page_room` of them in
  * its page, and appends the block to the current region. NULL: the first instruction goes on in the
  * next page; more bytes are needed. */
@@ -118,5 +130,6 @@ struct block *block_translate_bytes(struct vcpu *v, uint64_t linear, uint32_t mo
                                     const uint8_t *bytes, unsigned room, unsigned page_room);
 /* After a helper whose stores made the running block stale. */
 void smc_check(struct vcpu *v);
+struct page_blocks *page_find(struct code_cache *c, uint64_t page, bool make);
 struct block *block_find_host(struct code_cache *cache, uint32_t offset);
 unsigned jump_slot_for(struct vcpu *v, uint32_t mode_number);

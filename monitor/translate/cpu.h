@@ -30,7 +30,7 @@
 #define TLB_SIZE  (1u << TLB_BITS)
 #define TLB2_SIZE 4096u
 #define JUMP_BITS                                                                                  \
-    12 /* bits 3-13 of the address and bit 47: functions are 16-aligned, return addresses are not  \
+    14 /* bits 3-15 of the address and bit 47: functions are 16-aligned, return addresses are not  \
         */
 #define JUMP_SHIFT   3
 #define JUMP_SIZE    (1u << JUMP_BITS)
@@ -194,6 +194,15 @@ struct site_hint {
 };
 #define SITE_HINTS 16384u
 
+/* A page that links from other pages lead to (link.c). */
+struct linked_page {
+    uint64_t linear, page; /* pool offset */
+    uint32_t space;
+    bool used;
+};
+#define LINKED_BITS  14
+#define LINKED_PAGES (1u << LINKED_BITS)
+
 struct page_cached {
     uint64_t gpa;
     struct page_info info;
@@ -319,12 +328,15 @@ struct vcpu {
     uint8_t sipi_vector;
     struct cpu_thread *thread;
     uint64_t exits, blocks, invalidations, fills;
+    uint64_t st_resolve, st_insns, st_link, st_advance, st_slow, st_learn_drop, st_code_written, st_redirect, st_unlink, st_bytes;
 
     struct windows *windows; /* window.c; NULL: there are none */
     unsigned unit_shift;
-    bool window_space; /* the address space in force has windows */
+    uint32_t space; /* names the address space in force if it has windows, else 0 */
     uint64_t window_fills, window_misses;
     struct site_hint hints[SITE_HINTS];
+    struct linked_page linked[LINKED_PAGES];
+    unsigned linked_count, linked_user;
 };
 
 /* Instruction semantics of mode. */

@@ -177,12 +177,28 @@ static void insn_make_bad(struct insn *in)
     in->d.length = 1;
 }
 
+#define BRANCHES_MAX 6
+
+/* Code of long-running programs goes on behind forward conditional branches. */
+static bool goes_on_behind(const struct gen *g, struct insn *in, unsigned *branches)
+{
+    bool loop = in->d.mnemonic == ZYDIS_MNEMONIC_LOOP || in->d.mnemonic == ZYDIS_MNEMONIC_LOOPE ||
+                in->d.mnemonic == ZYDIS_MNEMONIC_LOOPNE || in->d.mnemonic == ZYDIS_MNEMONIC_JRCXZ ||
+                in->d.mnemonic == ZYDIS_MNEMONIC_JECXZ;
+    if ((g->mode & (MODE_CPL | MODE_WINDOW)) != (MODE_CPL | MODE_WINDOW) || loop ||
+        in->op[0].imm.value.s <= 0 || ++*branches > BRANCHES_MAX) {
+        return false;
+    }
+    in->flags_read = FLAGS_ARITH;
+    return true;
+}
+
 /* Decodes up to the block's end. `room`: bytes up to the page end (or beyond it, for a first
  * instruction that straddles). False: the first instruction needs more bytes. */
 static bool block_decode(struct gen *g, const uint8_t *bytes, unsigned room, unsigned page_room,
                          uint64_t rip)
 {
-    unsigned offset = 0;
+    unsigned offset = 0, branches = 0;
     unsigned max =
         (g->mode & (MODE_STEP | MODE_TF | MODE_DEBUG)) || translate_options.one_instruction
             ? 1
@@ -206,6 +222,9 @@ static bool block_decode(struct gen *g, const uint8_t *bytes, unsigned room, uns
         insn_flags(in);
         offset += in->d.length;
         g->n++;
+        if (in->d.meta.category == ZYDIS_CATEGORY_COND_BR && goes_on_behind(g, in, &branches)) {
+            continue;
+        }
         if (insn_ends_block(in)) {
             break;
         }
@@ -382,11 +401,14 @@ static struct block *block_commit(struct gen *g, unsigned guest_size, uint64_t l
     b->window_sites = r->window_sites + r->window_sites_count;
     r->window_sites_count += g->window_sites_count;
     memcpy(b->window_sites, g->window_sites, g->window_sites_count * sizeof *b->window_sites);
+    r->links_count += b->links;
     b->valid = true;
     r->blocks_count++;
     r->used = (b->code_end + 15) & ~15u;
     r->cold = b->cold_end;
     g->v->blocks++;
+    g->v->st_insns += g->n;
+    g->v->st_bytes += b->code_end - b->code;
     return b;
 }
 
@@ -429,6 +451,7 @@ struct block *block_translate_bytes(struct vcpu *v, uint64_t linear, uint32_t mo
     b->linear = linear;
     b->mode = mode_number;
     b->code = r->used;
+    b->link = r->links + r->links_count;
     g->e = (struct emitter){c->rw + r->used, c->rw + r->end};
     unsigned size = 0;
     uint8_t *limit = g->e.p + BLOCK_ROOM / 2;

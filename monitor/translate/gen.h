@@ -61,12 +61,10 @@ struct stub {
     uint8_t *jump;
     struct link *link;
     uint64_t target;
-    unsigned kind; /* 0 link, 1 stop at target */
-    unsigned insn;
 };
 
 #define MAX_SLOWS 256
-#define MAX_STUBS 16
+#define MAX_STUBS (BLOCK_MAX_INSTRUCTIONS + 2)
 #define MAX_SITES 1024 /* at most one an instruction and one a slow path */
 
 struct gen {

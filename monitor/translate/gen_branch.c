@@ -16,10 +16,9 @@ static void jump_thunk(struct gen *g, uint8_t *thunk)
     emit_jmp_to(&g->e, g->c->rw + (thunk - g->c->rx));
 }
 
-static void add_stub(struct gen *g, uint8_t *jump, struct link *link, uint64_t target,
-                     unsigned kind)
+static void add_stub(struct gen *g, uint8_t *jump, struct link *link, uint64_t target)
 {
-    g->stub[g->stubs++] = (struct stub){jump, link, target, kind, g->i};
+    g->stub[g->stubs++] = (struct stub){jump, link, target};
 }
 
 /* R14: the rip to go on at. Leaves the block through the jump table. */
@@ -39,45 +38,7 @@ void gen_indirect(struct gen *g)
         jump_thunk(g, g->c->thunk_stop);
         return;
     }
-    uint32_t tags =
-        FIELD(jump) + g->slot * sizeof(struct jump_slot) + offsetof(struct jump_slot, tag);
-    uint32_t codes =
-        FIELD(jump) + g->slot * sizeof(struct jump_slot) + offsetof(struct jump_slot, code);
-    emit_load32(e, RCX, FIELD(run));
-    uint8_t *stop = emit_jrcxz(e);
-    if (gen_fast_flagless()) {
-        emit_pext_gs(e, R15, R14, FIELD(jump_mask));
-        emit_gs_index(e, 0x8b, RCX, R15, tags);
-        emit_lea(e, true, RCX, RCX, R14, 1, 0);
-        emit_gs_index(e, 0x8b, R15, R15, codes);
-        uint8_t *hit = emit_jrcxz(e);
-        jump_thunk(g, g->c->thunk_indirect);
-        emit_patch8(hit, e->p);
-        emit8(e, 0x41); /* jmp r15 */
-        emit8(e, 0xff);
-        emit8(e, 0xe7);
-    } else {
-        emit_pushf(e);
-        emit_mov(e, R15, R14);
-        emit_mov(e, RCX, R14);
-        emit_shift_imm(e, 5, true, RCX, 47 - (JUMP_BITS - 1));
-        emit_alu_imm(e, 4, false, RCX, 1 << (JUMP_BITS - 1));
-        emit_shift_imm(e, 5, true, R15, JUMP_SHIFT);
-        emit_alu_imm(e, 4, false, R15, (1 << (JUMP_BITS - 1)) - 1);
-        emit_rr(e, 0x09, false, RCX, R15);
-        emit_popf(e);
-        emit_gs_index(e, 0x8b, RCX, R15, tags);
-        emit_lea(e, true, RCX, RCX, R14, 1, 0);
-        emit_gs_index(e, 0x8b, R15, R15, codes);
-        uint8_t *hit = emit_jrcxz(e);
-        jump_thunk(g, g->c->thunk_indirect);
-        emit_patch8(hit, e->p);
-        emit8(e, 0x41);
-        emit8(e, 0xff);
-        emit8(e, 0xe7);
-    }
-    emit_patch8(stop, e->p);
-    jump_thunk(g, g->c->thunk_stop);
+    jump_thunk(g, g->c->thunk_jump[g->slot]);
 }
 
 static uint64_t rip_linear(const struct gen *g, uint64_t rip)
@@ -90,18 +51,32 @@ static bool same_page(const struct gen *g, uint64_t rip)
     return ((rip_linear(g, rip) ^ g->b->linear) & ~0xfffull) == 0;
 }
 
+/* May a jump there be linked? Into another page only from code whose mappings are kept track of. */
+static bool linkable(const struct gen *g, uint64_t rip)
+{
+    bool kernel = (g->mode & MODE_CPL) != 3;
+    if (g->mode & (MODE_STEP | MODE_TF | MODE_DEBUG) || translate_options.no_chain) {
+        return false;
+    }
+    return same_page(g, rip) || ((g->mode & MODE_WINDOW) && (!kernel || rip >> 47 == 0x1ffff));
+}
+
+static struct link *link_new(struct gen *g, uint8_t *patch, uint64_t rip)
+{
+    struct link *link = &g->b->link[g->b->links++];
+    *link = (struct link){.patch = patch - g->c->rw, .from = g->b, .target = rip_linear(g, rip)};
+    return link;
+}
+
 /* A way out to a known rip, in place. */
 static void exit_to(struct gen *g, uint64_t rip)
 {
     struct emitter *e = &g->e;
-    if (g->mode & (MODE_STEP | MODE_TF | MODE_DEBUG) || !same_page(g, rip) ||
-        translate_options.no_chain) {
+    if (!linkable(g, rip)) {
         emit_mov_imm(e, R14, rip);
         gen_indirect(g);
         return;
     }
-    unsigned k = g->b->link[0].patch ? 1 : 0;
-    struct link *link = &g->b->link[k];
     if (rip <= g->in->rip) {
         emit_load32(e, RCX, FIELD(run));
         uint8_t *stop = emit_jrcxz(e);
@@ -109,15 +84,11 @@ static void exit_to(struct gen *g, uint64_t rip)
         emit_patch8(stop, e->p);
         emit_mov_imm(e, R14, rip);
         jump_thunk(g, g->c->thunk_stop);
-        link->patch = jump - g->c->rw;
-        add_stub(g, jump, link, rip, 0);
+        add_stub(g, jump, link_new(g, jump, rip), rip);
     } else {
         uint8_t *jump = emit_jmp(e);
-        link->patch = jump - g->c->rw;
-        add_stub(g, jump, link, rip, 0);
+        add_stub(g, jump, link_new(g, jump, rip), rip);
     }
-    link->from = g->b;
-    link->target = rip_linear(g, rip);
     g->ended = true;
 }
 
@@ -143,6 +114,9 @@ void gen_stubs(struct gen *g)
         emit_mov_imm(e, R14, s->target);
         emit_mov_imm(e, R15, (uint64_t)s->link);
         emit_jmp_to(e, g->c->rw + (g->c->thunk_link - g->c->rx));
+        s->link->look = e->p - g->c->rw;
+        emit_mov_imm(e, R14, s->target);
+        jump_thunk(g, g->c->thunk_jump[g->slot]);
     }
 }
 
@@ -347,16 +321,12 @@ static void gen_jcc(struct gen *g, unsigned cc)
 {
     struct emitter *e = &g->e;
     uint64_t target = branch_target(g);
-    bool direct = !(g->mode & (MODE_STEP | MODE_TF | MODE_DEBUG)) && same_page(g, target) &&
-                  target > g->in->rip && !translate_options.no_chain;
     uint8_t *taken = emit_jcc(e, cc);
-    if (direct) {
-        struct link *link = &g->b->link[0];
-        link->patch = taken - g->c->rw;
-        link->from = g->b;
-        link->target = rip_linear(g, target);
-        add_stub(g, taken, link, target, 0);
-        exit_to(g, g->next_rip);
+    if (linkable(g, target) && target > g->in->rip) {
+        add_stub(g, taken, link_new(g, taken, target), target);
+        if (g->i + 1 == g->n) {
+            exit_to(g, g->next_rip);
+        }
         return;
     }
     exit_to(g, g->next_rip);

@@ -239,7 +239,7 @@ uint64_t mmu_reserved(const struct vcpu *v, bool large)
 
 bool mmu_leaf(struct vcpu *v, uint64_t linear, struct leaf *leaf)
 {
-    uint64_t table = v->cr3, bits = PTE_W | PTE_U;
+    uint64_t table = v->cr3, bits = PTE_W | PTE_U, nx = 0;
     for (unsigned level = 4; level > 1; level--) {
         unsigned shift = 3 + 9 * level;
         uint64_t e;
@@ -251,17 +251,19 @@ bool mmu_leaf(struct vcpu *v, uint64_t linear, struct leaf *leaf)
         if (e & reserved_bits(v, level, large, true)) {
             return false;
         }
+        nx |= e & PTE_NX;
         bits &= e;
         if (large) {
             uint64_t mask = (1ull << shift) - 1;
             uint64_t gpa = (e & PTE_ADDR & ~mask) | (linear & mask & ~0x1fffffull);
-            *leaf = (struct leaf){NULL, e, gpa, bits & PTE_U, bits & PTE_W};
+            *leaf = (struct leaf){NULL, e, gpa, bits & PTE_U, bits & PTE_W, nx != 0};
             return true;
         }
         table = e;
     }
     const struct page_info *p = page_lookup(v, table & PTE_ADDR);
-    *leaf = (struct leaf){(const uint64_t *)p->read, 0, 0, bits & PTE_U, bits & PTE_W};
+    *leaf =
+        (struct leaf){(const uint64_t *)p->read, 0, 0, bits & PTE_U, bits & PTE_W, nx != 0};
     return p->read != NULL;
 }
 
@@ -464,6 +466,7 @@ void tlb_flush_nonglobal(struct vcpu *v)
     pcid_remember(v);
     tlb1_clear(v);
     jump_flush(v, false);
+    links_check(v, v->space);
     window_flush(v, false);
 }
 
@@ -480,6 +483,10 @@ static void tlb_forget(struct vcpu *v)
     }
     tlb1_clear(v);
     jump_flush(v, true);
+    links_check(v, 0);
+    if (v->space) {
+        links_check(v, v->space);
+    }
 }
 
 void tlb_flush_all(struct vcpu *v)
@@ -525,6 +532,7 @@ void tlb_flush_page(struct vcpu *v, uint64_t linear)
         }
     }
     jump_flush_page(v, linear);
+    links_flush_page(v, linear);
     window_flush_page(v, linear, GUEST_PAGE_SIZE);
 }
 
@@ -846,6 +854,7 @@ static uint64_t bounce(struct vcpu *v, uint64_t linear, uint32_t info, struct tl
 uint64_t helper_mem_slow(struct vcpu *v, uint64_t linear, uint64_t info)
 {
     unsigned size = info & INFO_SIZE;
+    v->st_slow++;
     enum mmu_index index = v->cpl == 3 ? MMU_USER : cpu_mmu_index(v);
     enum access access = info & INFO_WRITE ? ACCESS_WRITE : ACCESS_READ;
     check_canonical(v, linear, info & INFO_STACK);

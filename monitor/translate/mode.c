@@ -47,7 +47,7 @@ uint32_t cpu_mode(const struct vcpu *v)
     if (cpu_long_active(v) && (v->seg[CPU_CS].attr & SEG_L)) {
         mode |= MODE_LONG;
         mode |=
-            v->window_space || (v->cpl < 3 && v->windows && (v->cr4 & CR4_PGE) && (v->cr0 & CR0_PG))
+            v->space || (v->cpl < 3 && v->windows && (v->cr4 & CR4_PGE) && (v->cr0 & CR0_PG))
                 ? MODE_WINDOW
                 : 0;
     } else {

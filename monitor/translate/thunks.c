@@ -5,9 +5,7 @@
  * conventions.
  */
 #include "cache.h"
-
-#define FIELD(f) ((uint32_t)offsetof(struct vcpu, f))
-#define GPR(n)   (FIELD(gpr) + 8 * (n))
+#include "gen.h"
 
 static const struct {
     uint8_t guest, host;
@@ -143,6 +141,41 @@ static void generate_resume(struct vcpu *v, struct emitter *e)
     emit8(e, 0xe6);
 }
 
+/* R14: where to go on. A safepoint; flags are left alone. */
+static void generate_jump(struct vcpu *v, struct emitter *e, unsigned slot)
+{
+    struct code_cache *c = v->cache;
+    uint32_t tags = FIELD(jump) + slot * sizeof(struct jump_slot) + offsetof(struct jump_slot, tag);
+    uint32_t codes = tags - offsetof(struct jump_slot, tag) + offsetof(struct jump_slot, code);
+    c->thunk_jump[slot] = thunk_start(v, e);
+    emit_load32(e, RCX, FIELD(run));
+    uint8_t *stop = emit_jrcxz(e);
+    if (gen_fast_flagless()) {
+        emit_pext_gs(e, R15, R14, FIELD(jump_mask));
+    } else {
+        emit_pushf(e);
+        emit_mov(e, R15, R14);
+        emit_mov(e, RCX, R14);
+        emit_shift_imm(e, 5, true, RCX, 47 - (JUMP_BITS - 1));
+        emit_alu_imm(e, 4, false, RCX, 1 << (JUMP_BITS - 1));
+        emit_shift_imm(e, 5, true, R15, JUMP_SHIFT);
+        emit_alu_imm(e, 4, false, R15, (1 << (JUMP_BITS - 1)) - 1);
+        emit_rr(e, 0x09, false, RCX, R15);
+        emit_popf(e);
+    }
+    emit_gs_index(e, 0x8b, RCX, R15, tags);
+    emit_lea(e, true, RCX, RCX, R14, 1, 0);
+    emit_gs_index(e, 0x8b, R15, R15, codes);
+    uint8_t *hit = emit_jrcxz(e);
+    emit_jmp_to(e, c->rw + (c->thunk_indirect - c->rx));
+    emit_patch8(hit, e->p);
+    emit8(e, 0x41); /* jmp r15 */
+    emit8(e, 0xff);
+    emit8(e, 0xe7);
+    emit_patch8(stop, e->p);
+    emit_jmp_to(e, c->rw + (c->thunk_stop - c->rx));
+}
+
 static const uint8_t callee_saved[] = {RBX, RBP, R12, R13, R14, R15};
 
 static void generate_enter(struct vcpu *v, struct emitter *e)
@@ -176,6 +209,9 @@ void thunks_generate(struct vcpu *v)
     generate_noreturn(v, &e, &c->thunk_indirect, indirect_missed);
     generate_noreturn(v, &e, &c->thunk_stop, stopped);
     generate_noreturn(v, &e, &c->thunk_fault, host_fault);
+    for (unsigned i = 0; i < JUMP_SLOTS; i++) {
+        generate_jump(v, &e, i);
+    }
     generate_resume(v, &e);
     generate_enter(v, &e);
     c->start = (e.p - c->rw + 63) & ~63ul;
@@ -192,15 +228,8 @@ static void link_missed(struct vcpu *v, uint64_t rip, struct link *link)
     if (c->flushes != flushes) {
         cpu_resume(v); /* the link is gone */
     }
-    uint32_t offset = code - c->rx;
-    struct block *to = v->resolved;
-    if (link->from->valid && to->code == offset && to->valid && to->page[1] == ~0ull &&
-        to->linear == link->target && to->page[0] == link->from->page[0] &&
-        to->mode == link->from->mode && !link->to) {
-        link->to = to;
-        link->next_in = to->links_in;
-        to->links_in = link;
-        emit_patch32(c->rw + link->patch, c->rw + offset);
+    if (v->resolved && c->rx + v->resolved->code == code) {
+        link_make(v, link, v->resolved);
     }
     cpu_resume(v);
 }

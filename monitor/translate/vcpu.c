@@ -164,6 +164,7 @@ static bool window_signal(struct vcpu *v, greg_t *regs)
             regs[REG_R14] = regs[REG_RCX] - addend;
         }
         regs[REG_RIP] = (greg_t)(v->cache->rx + s->stub);
+        v->st_redirect++;
         return true;
     }
     return false;
@@ -501,9 +502,21 @@ static void run_once(struct vcpu *v)
     enter_guest(v);
 }
 
+#include <stdio.h>
+#include <stdlib.h>
+static void *stats_main(void *arg)
+{
+    struct vcpu *v = arg, o = {0};
+    for (;;) { sleep(1);
+#define P(f) fprintf(stderr, #f " %ld ", (long)(v->f - o.f)); o.f = v->f;
+    P(exits) P(blocks) P(st_insns) P(st_bytes) P(invalidations) P(fills) P(window_fills) P(window_misses) P(st_resolve) P(st_link) P(st_advance) P(st_slow) P(st_learn_drop) P(st_code_written) P(st_redirect) P(st_unlink)
+    fprintf(stderr, "linked %d space %d\n", v->linked_count, v->space); }
+    return 0;
+}
 static void *cpu_main(void *arg)
 {
     struct vcpu *v = arg;
+    if (getenv("RSTATS")) { static pthread_t t; pthread_create(&t, 0, stats_main, v); }
     syscall(SYS_arch_prctl, ARCH_SET_GS, v);
     atomic_store(&v->outside, true);
     while (!(atomic_load(&v->requests) & REQ_EXIT)) {

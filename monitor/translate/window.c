@@ -71,7 +71,8 @@ struct window {
 struct space {
     uint64_t root;
     uint16_t pcid;
-    bool promoted;
+    bool promoted, stale;
+    uint32_t id;                     /* while promoted; never used twice */
     uint64_t ran, upkeep, threshold; /* in TSC ticks; upkeep since the promotion */
     uint64_t stamp;
 };
@@ -83,6 +84,7 @@ struct windows {
     uint64_t poison; /* start of the unit that stays empty */
     struct space space[SPACES], *current;
     uint64_t since, stamp;
+    uint32_t last_id;
     struct chunk *chunk; /* CHUNKS of them, lazily backed */
     uint32_t chunk_free, chunk_fresh;
     uint32_t hash[CHUNK_HASH];
@@ -551,6 +553,9 @@ void window_flush(struct vcpu *v, bool global)
             w->stale |= global;
         }
     }
+    for (unsigned i = 0; i < SPACES && global; i++) {
+        ws->space[i].stale |= &ws->space[i] != ws->current;
+    }
     if (!paging_long(v)) {
         addends_update(v);
         ws->current = NULL;
@@ -561,8 +566,14 @@ void window_flush(struct vcpu *v, bool global)
 void window_flush_pcid(struct vcpu *v, unsigned pcid)
 {
     struct windows *ws = v->windows;
-    for (unsigned i = 0; ws && i < ws->count; i++) {
+    if (!ws) {
+        return;
+    }
+    for (unsigned i = 0; i < ws->count; i++) {
         ws->window[i].stale |= !ws->window[i].active && ws->window[i].pcid == pcid;
+    }
+    for (unsigned i = 0; i < SPACES; i++) {
+        ws->space[i].stale |= ws->space[i].pcid == pcid;
     }
 }
 
@@ -679,12 +690,14 @@ static void space_account(struct vcpu *v)
 /* Promotes the address space that runs, or demotes it when windows cost a third of its time. */
 static void space_judge(struct vcpu *v)
 {
-    struct space *s = v->windows->current;
+    struct windows *ws = v->windows;
+    struct space *s = ws->current;
     if (!s) {
         return;
     }
     if (!s->promoted && s->ran >= s->threshold) {
         s->promoted = true;
+        s->id = ++ws->last_id;
         s->ran = s->upkeep = 0;
     } else if (s->promoted && s->upkeep > s->ran / 3 + 4 * translate_options.promote_ticks) {
         spaces_retire_windows(v, s);
@@ -696,13 +709,13 @@ static void space_judge(struct vcpu *v)
         s->ran /= 2;
         s->upkeep /= 2;
     }
-    v->window_space = s->promoted;
+    v->space = s->promoted ? s->id : 0;
 }
 
 void window_load_cr3(struct vcpu *v, bool keep)
 {
     struct windows *ws = v->windows;
-    v->window_space = false;
+    v->space = 0;
     if (!ws || !paging_long(v)) {
         return;
     }
@@ -733,16 +746,23 @@ void window_load_cr3(struct vcpu *v, bool keep)
     if (changed) {
         addends_update(v);
     }
+    space_judge(v);
+    if (s != last) {
+        links_drop_user(v);
+    }
     if (s->promoted) {
+        if (s == last && (!keep || s->stale)) {
+            links_check(v, v->space);
+        }
+        s->stale = false;
         upkeep(v, start);
     }
-    space_judge(v);
 }
 
 void window_tick(struct vcpu *v)
 {
     if (!v->windows || !paging_long(v)) {
-        v->window_space = false;
+        v->space = 0;
         return;
     }
     if (!v->windows->current) {

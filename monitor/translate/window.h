@@ -54,6 +54,7 @@ struct leaf {
     uint64_t entry;        /* the large page's entry */
     uint64_t gpa;          /* of the region, when large */
     bool user, writable;   /* as far as the levels above allow */
+    bool nx;               /* no code, say the levels above */
 };
 /* Looks without setting any bit; false where there is nothing, or a level lacks its accessed bit.
  */

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Links from block to block that cross pages. Such a link holds while the target's page is mapped
+ * where it was, which is so for the kernel's global pages, and for user code of an address space
+ * that has a number (vcpu.space), until the guest invalidates. The pages that such links lead to
+ * are kept in a table; at a flush each is compared with the page tables.
+ */
+#include "cache.h"
+#include "vcpu.h"
+#include "window.h"
+
+#define PTE_P  1ull
+#define PTE_U  4ull
+#define PTE_A  0x20ull
+#define PTE_G  0x100ull
+#define PTE_NX (1ull << 63)
+
+static bool page_crossed(const struct link *l, const struct block *to)
+{
+    return (l->from->linear ^ to->linear) >> GUEST_PAGE_SHIFT;
+}
+
+#define PROBES 8u
+
+/* The entry for a page, else a free one, else one to take over. */
+static struct linked_page *page_slot(struct vcpu *v, uint64_t linear, uint32_t space)
+{
+    uint64_t page = linear >> GUEST_PAGE_SHIFT;
+    unsigned h = ((page + space * 7919ull) * 0x9e3779b97f4a7c15ull) >> (64 - LINKED_BITS);
+    struct linked_page *free = NULL;
+    for (unsigned i = 0; i < PROBES; i++) {
+        struct linked_page *p = &v->linked[(h + i) % LINKED_PAGES];
+        if (p->used && p->space == space && p->linear >> GUEST_PAGE_SHIFT == page) {
+            return p;
+        }
+        if (!p->used && !free) {
+            free = p;
+        }
+    }
+    return free ? free : &v->linked[(h + page % PROBES) % LINKED_PAGES];
+}
+
+/* Takes back what leads into blocks of this page from others. */
+static void page_unlink(struct vcpu *v, struct linked_page *p)
+{
+    struct code_cache *c = v->cache;
+    v->st_unlink++;
+    struct page_blocks *blocks = page_find(c, p->page, false);
+    for (struct block *b = blocks ? blocks->blocks : NULL; b;
+         b = b->page_next[b->page[0] == p->page ? 0 : 1]) {
+        if (!b->valid || b->linear >> GUEST_PAGE_SHIFT != p->linear >> GUEST_PAGE_SHIFT) {
+            continue;
+        }
+        for (struct link **at = &b->links_in; *at;) {
+            struct link *l = *at;
+            if (page_crossed(l, b)) {
+                emit_patch32(c->rw + l->patch, c->rw + l->stub);
+                l->to = NULL;
+                *at = l->next_in;
+            } else {
+                at = &l->next_in;
+            }
+        }
+    }
+    p->used = false;
+    v->linked_count--;
+    v->linked_user -= p->space != 0;
+}
+
+/* Is the page still code at the same place, for the privilege that runs there? */
+static bool page_holds(struct vcpu *v, const struct linked_page *p)
+{
+    struct leaf l;
+    uint64_t page;
+    bool writable, user = p->space != 0;
+    if (!cpu_long_active(v) || !(v->cr0 & CR0_PG) || !mmu_leaf(v, p->linear, &l)) {
+        return false;
+    }
+    unsigned slot = p->linear >> GUEST_PAGE_SHIFT & 511;
+    uint64_t e = l.table ? l.table[slot] : l.entry;
+    uint64_t gpa =
+        l.table ? e & 0x000ffffffffff000ull : l.gpa + ((uint64_t)slot << GUEST_PAGE_SHIFT);
+    bool executable = (e & PTE_P) && (e & PTE_A) && !(e & PTE_NX) && !l.nx &&
+                      !(l.table && (e & mmu_reserved(v, false)));
+    bool right = user ? l.user && (e & PTE_U)
+                      : (e & PTE_G) && (v->cr4 & CR4_PGE) && !(l.user && (e & PTE_U));
+    return executable && right && mmu_pool_page(v, gpa, &page, &writable) &&
+           page << GUEST_PAGE_SHIFT == p->page;
+}
+
+void links_check(struct vcpu *v, uint32_t space)
+{
+    for (unsigned i = 0; i < LINKED_PAGES && v->linked_count; i++) {
+        struct linked_page *p = &v->linked[i];
+        if (p->used && p->space == space && !page_holds(v, p)) {
+            page_unlink(v, p);
+        }
+    }
+}
+
+void links_flush_page(struct vcpu *v, uint64_t linear)
+{
+    uint32_t spaces[2] = {0, v->space};
+    for (unsigned i = 0; i < (v->space ? 2 : 1); i++) {
+        struct linked_page *p = page_slot(v, linear, spaces[i]);
+        if (p->used && p->space == spaces[i] &&
+            p->linear >> GUEST_PAGE_SHIFT == linear >> GUEST_PAGE_SHIFT && !page_holds(v, p)) {
+            page_unlink(v, p);
+        }
+    }
+}
+
+void links_drop_user(struct vcpu *v)
+{
+    for (unsigned i = 0; i < LINKED_PAGES && v->linked_user; i++) {
+        if (v->linked[i].used && v->linked[i].space) {
+            page_unlink(v, &v->linked[i]);
+        }
+    }
+}
+
+/* May a link lead into this block from another page? Then its page is in the table. */
+static bool page_note(struct vcpu *v, const struct block *to)
+{
+    bool user = (v->cache->modes[to->mode].flags & MODE_CPL) == 3;
+    uint32_t space = user ? v->space : 0;
+    if (user ? !space : !to->global) {
+        return false;
+    }
+    struct linked_page *p = page_slot(v, to->linear, space);
+    if (p->used && p->space == space && p->page == to->page[0] &&
+        p->linear >> GUEST_PAGE_SHIFT == to->linear >> GUEST_PAGE_SHIFT) {
+        return true;
+    }
+    if (p->used) {
+        page_unlink(v, p);
+    }
+    *p = (struct linked_page){to->linear & ~0xfffull, to->page[0], space, true};
+    v->linked_count++;
+    v->linked_user += user;
+    if (!page_holds(v, p)) {
+        page_unlink(v, p);
+    }
+    return p->used;
+}
+
+void link_make(struct vcpu *v, struct link *link, struct block *to)
+{
+    v->st_link++;
+    struct code_cache *c = v->cache;
+    if (!link->from->valid || !to->valid || link->to || to->linear != link->target ||
+        to->mode != link->from->mode) {
+        return;
+    }
+    if (to->page[1] != ~0ull ||
+        (page_crossed(link, to) ? !page_note(v, to) : to->page[0] != link->from->page[0])) {
+        emit_patch32(c->rw + link->patch, c->rw + link->look);
+        return;
+    }
+    link->to = to;
+    link->next_in = to->links_in;
+    to->links_in = link;
+    emit_patch32(c->rw + link->patch, c->rw + to->code);
+}
