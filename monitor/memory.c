@@ -72,6 +72,7 @@ static bool pool_create(struct memory *mem)
     if (base == MAP_FAILED) {
         return false;
     }
+    madvise(base, mem->max, MADV_DONTFORK); /* not the scribes' (scribe.h) */
     mem->base = base;
     mem->code = map_anonymous(pages);
     mem->dirty = map_anonymous(pages);

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #define HEAD_SIZE 512u
+#define LOCK_WAIT (G_USEC_PER_SEC / 2)
 
 bool block_is_qcow2(const uint8_t *head, size_t len)
 {
@@ -54,12 +55,18 @@ const char *block_foreign_format(const uint8_t *head, size_t len)
     return NULL;
 }
 
-/* Many readers or one writer. File systems without locks are let through. */
+/*
+ * Many readers or one writer. File systems without locks are let through. The scribe of a monitor
+ * that was killed may be busy for a moment longer.
+ */
 static bool file_lock(int fd, const char *path, bool writer, GError **error)
 {
     struct flock lock = {.l_type = writer ? F_WRLCK : F_RDLCK, .l_whence = SEEK_SET};
-    if (fcntl(fd, F_OFD_SETLK, &lock) == 0 || (errno != EAGAIN && errno != EACCES)) {
-        return true;
+    for (gint64 end = g_get_monotonic_time() + LOCK_WAIT; g_get_monotonic_time() < end;) {
+        if (fcntl(fd, F_OFD_SETLK, &lock) == 0 || (errno != EAGAIN && errno != EACCES)) {
+            return true;
+        }
+        g_usleep(10000);
     }
     g_set_error(
         error, G_IO_ERROR, G_IO_ERROR_BUSY,

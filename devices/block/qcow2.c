@@ -9,12 +9,11 @@
  * length, 104 compression type.
  *
  * What is promised after the process was killed (the host keeps running): no flushed or completed
- * write is lost, no reference lacks its refcount (`qemu-img check` finds no errors), at most the
- * clusters of one step (an allocation or a discard that was between its two writes) are leaked; the
- * dirty bit is set then, and the next opening for writing recounts and repairs the leak. After a
- * power failure: everything flushed is there; the dirty bit was on disk before the first change of
- * a refcount, so the next opening recounts; new L2 tables and refcount blocks reach the disk before
- * they are linked, and a freed cluster is used again only after a sync.
+ * write is lost and references and refcounts agree (`qemu-img check` finds nothing), since the
+ * scribe completes what it was told. The dirty bit is set then, so the next opening for writing
+ * recounts. After a power failure: everything flushed is there; the dirty bit was on disk before
+ * the first change of a refcount, so the next opening recounts; new L2 tables and refcount blocks
+ * reach the disk before they are linked, and a freed cluster is used again only after a sync.
  *
  * Not supported: encryption, external data files, extended L2 entries, zstd (refused with a
  * message); internal snapshots and bitmaps (the image can only be read).
@@ -397,6 +396,7 @@ static void qcow2_destroy(struct qcow2 *q)
 {
     block_image_close(q->backing);
     qcow2_cache_free(q);
+    scribe_free(q->scribe);
     if (q->metadata) {
         g_hash_table_unref(q->metadata);
     }
@@ -445,6 +445,7 @@ struct block_image *qcow2_open(int fd, const char *path, bool read_only, unsigne
         q->image.size &= ~(uint64_t)(BLOCK_SECTOR - 1);
         qcow2_cache_init(q);
         ok = read_only || prepare_writing(q, &head, error);
+        q->scribe = ok && !read_only ? scribe_new(fd) : NULL;
     }
     g_free(head.backing_format);
     if (!ok) {

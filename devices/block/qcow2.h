@@ -10,6 +10,7 @@
 #pragma once
 
 #include "block_driver.h"
+#include "scribe.h"
 
 #define QCOW2_COPIED     (1ull << 63)
 #define QCOW2_COMPRESSED (1ull << 62)
@@ -41,10 +42,12 @@ struct qcow2 {
     GQueue cache_order; /* most recently used first */
     unsigned cache_max;
     uint64_t free_hint;  /* no free cluster below this number */
+    uint64_t claimed;    /* the first cluster claimed last, in case that fails */
     bool dirty;          /* refcounts may be changed; the file says so (version 3) */
     bool freed_unsynced; /* clusters were freed since the last sync */
-    bool inexact;        /* a change of tables ended half-way (ENOSPC, EIO): repair at close */
+    bool inexact;        /* a change of tables failed (ENOSPC, EIO): recount at close */
     gint damaged;        /* said so once; no more allocations */
+    struct scribe *scribe; /* writes changes of tables; NULL when the image is only read */
 };
 
 static inline uint64_t qcow2_cluster(const struct qcow2 *q, uint64_t offset)
@@ -61,7 +64,11 @@ bool qcow2_load_reftable(struct qcow2 *q); /* from reftable_offset, reftable_clu
 int qcow2_mark_dirty(struct qcow2 *q);
 int qcow2_write_incompatible(struct qcow2 *q, uint64_t bits);
 
-/* --- qcow2_table.c: entries of L2 tables and refcount blocks, written through --- */
+/*
+ * --- qcow2_table.c: entries of L2 tables and refcount blocks, written through ---
+ * What the put functions change is in the cache at once and in the file after qcow2_commit(), which
+ * ends each step from one right image to the next.
+ */
 void qcow2_cache_init(struct qcow2 *q);
 void qcow2_cache_free(struct qcow2 *q);
 void qcow2_cache_drop(struct qcow2 *q, uint64_t offset);
@@ -72,6 +79,8 @@ int qcow2_l2_put(struct qcow2 *q, uint64_t table, uint64_t index, uint64_t count
 int qcow2_refblock_get(struct qcow2 *q, uint64_t block, uint64_t index, uint64_t *value);
 int qcow2_refblock_put(struct qcow2 *q, uint64_t block, uint64_t index, uint64_t count,
                        uint64_t value);
+/* Writes what was put; or with an error, or when that fails, forgets it. Returns the error. */
+int qcow2_commit(struct qcow2 *q, int e);
 /* In a buffer of one cluster. */
 uint64_t qcow2_refcount_load(const struct qcow2 *q, const uint8_t *block, uint64_t index);
 void qcow2_refcount_store(const struct qcow2 *q, uint8_t *block, uint64_t index, uint64_t value);

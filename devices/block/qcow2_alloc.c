@@ -111,7 +111,10 @@ static int reftable_write(struct qcow2 *q, const struct reftable_plan *plan)
     uint32_t be_clusters = GUINT32_TO_BE((uint32_t)plan->clusters);
     memcpy(head, &be_offset, 8);
     memcpy(head + 8, &be_clusters, 4);
-    return e ? e : file_write(q->fd, 48, head, sizeof(head));
+    if (!e) {
+        scribe_add(q->scribe, 48, head, sizeof(head));
+    }
+    return e;
 }
 
 /* The table is full: a new one, twice as large, in the clusters behind the last one counted. */
@@ -124,6 +127,7 @@ static int reftable_grow(struct qcow2 *q)
     }
     int e = reftable_write_blocks(q, &plan);
     e = e ? e : reftable_write(q, &plan);
+    e = qcow2_commit(q, e ? e : qcow2_release(q, old >> q->cluster_bits, old_clusters));
     if (e) {
         return e;
     }
@@ -144,7 +148,7 @@ static int reftable_grow(struct qcow2 *q)
         qcow2_metadata_add(q, (plan.base + b) << q->cluster_bits);
     }
     q->reftable_entries = entries;
-    return qcow2_release(q, old >> q->cluster_bits, old_clusters);
+    return 0;
 }
 
 /* Makes sure that `cluster` is counted somewhere. */
@@ -223,6 +227,7 @@ int qcow2_claim(struct qcow2 *q, uint64_t first, uint64_t count)
     }
     int e = qcow2_refblock_put(q, block, first & (per_block(q) - 1), count, 1);
     if (!e) {
+        q->claimed = first;
         q->free_hint = first + count;
     }
     return e;

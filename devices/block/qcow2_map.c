@@ -3,7 +3,8 @@
  * Reading and writing guest data: from guest offsets by way of L1 and L2 to clusters of the file.
  *
  * A new cluster is made in this order: data into a free cluster, refcount, L2 entry. A cluster is
- * given back in the other: L2 entry, refcount. So a reference never lacks its count.
+ * given back in the other: L2 entry, refcount. So a reference never lacks its count; and since the
+ * scribe does both writes or none, a killed monitor leaves no count without its reference.
  */
 #include "qcow2.h"
 
@@ -226,7 +227,8 @@ static int ensure_table(struct qcow2 *q, uint64_t offset, uint64_t *table)
     e = e ? e : fdatasync(q->fd) ? errno : 0;
     e = e ? e : qcow2_claim(q, cluster, 1);
     uint64_t entry = GUINT64_TO_BE(*table | QCOW2_COPIED);
-    e = e ? e : file_write(q->fd, q->l1_offset + i * 8, &entry, 8);
+    scribe_add(q->scribe, q->l1_offset + i * 8, &entry, 8);
+    e = qcow2_commit(q, e);
     if (!e) {
         q->l1[i] = *table | QCOW2_COPIED;
         qcow2_metadata_add(q, *table);
@@ -234,8 +236,8 @@ static int ensure_table(struct qcow2 *q, uint64_t offset, uint64_t *table)
     return e;
 }
 
-/* Gives back what an entry that is no longer in its table referred to. */
-static int release_entry(struct qcow2 *q, uint64_t entry, bool punch)
+/* Gives back what an entry that is no longer in its table referred to. `freed` may be NULL. */
+static int release_entry(struct qcow2 *q, uint64_t entry, GArray *freed)
 {
     uint64_t offset, size, host = entry & QCOW2_OFFSET;
     if (entry & QCOW2_COMPRESSED) {
@@ -246,12 +248,10 @@ static int release_entry(struct qcow2 *q, uint64_t entry, bool punch)
     if (!host) {
         return 0;
     }
-    int e = qcow2_release(q, host >> q->cluster_bits, 1);
-    if (!e && punch) {
-        fallocate(q->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)host,
-                  (off_t)q->cluster_size); /* only to save space */
+    if (freed) {
+        g_array_append_val(freed, host);
     }
-    return e;
+    return qcow2_release(q, host >> q->cluster_bits, 1);
 }
 
 /* May the cluster be written where it is? */
@@ -324,9 +324,9 @@ static int replace_entries(struct qcow2 *q, uint64_t table, uint64_t index, uint
     int e = qcow2_claim(q, host >> q->cluster_bits, count);
     e = e ? e : qcow2_l2_put(q, table, index, count, host | QCOW2_COPIED, q->cluster_size);
     for (uint64_t i = 0; i < count && !e; i++) {
-        e = release_entry(q, old[i], false);
+        e = release_entry(q, old[i], NULL);
     }
-    return e;
+    return qcow2_commit(q, e);
 }
 
 /* Writes the start of the range into new clusters; *done says how much. */
@@ -421,7 +421,7 @@ static int qcow2_write(struct block_image *image, uint64_t offset, const struct 
 /* --- zeroes and discard --- */
 
 /* Makes one whole cluster read as zeroes. */
-static int clear_cluster(struct qcow2 *q, uint64_t table, uint64_t index)
+static int clear_cluster(struct qcow2 *q, uint64_t table, uint64_t index, GArray *freed)
 {
     uint64_t entry, fresh = q->backing ? QCOW2_ZERO : 0;
     int e = qcow2_l2_get(q, table, index, &entry);
@@ -431,7 +431,19 @@ static int clear_cluster(struct qcow2 *q, uint64_t table, uint64_t index)
     e = entry_check(q, entry);
     e = e ? e : qcow2_mark_dirty(q);
     e = e ? e : qcow2_l2_put(q, table, index, 1, fresh, 0);
-    return e ? e : release_entry(q, entry, true);
+    return e ? e : release_entry(q, entry, freed);
+}
+
+/* Once nothing refers to them, the freed clusters need no space on the host either. */
+static int commit_freed(struct qcow2 *q, int e, GArray *freed)
+{
+    e = qcow2_commit(q, e);
+    for (unsigned i = 0; i < freed->len && !e; i++) {
+        fallocate(q->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                  (off_t)g_array_index(freed, uint64_t, i), (off_t)q->cluster_size);
+    }
+    g_array_set_size(freed, 0);
+    return e;
 }
 
 /* Whole clusters within one L2 table. */
@@ -444,11 +456,15 @@ static int clear_clusters(struct qcow2 *q, uint64_t offset, uint64_t len, bool m
     if (!table && (!q->backing || !must)) {
         return 0;
     }
+    g_autoptr(GArray) freed = g_array_new(FALSE, FALSE, sizeof(uint64_t));
     int e = ensure_table(q, offset, &table);
     for (uint64_t i = 0; i < len >> q->cluster_bits && !e; i++) {
-        e = clear_cluster(q, table, l2_index(q, offset) + i);
+        e = clear_cluster(q, table, l2_index(q, offset) + i, freed);
+        if (scribe_is_full(q->scribe)) {
+            e = commit_freed(q, e, freed);
+        }
     }
-    return e;
+    return commit_freed(q, e, freed);
 }
 
 static int write_zero_bytes(struct qcow2 *q, uint64_t offset, uint64_t len)

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * L2 tables and refcount blocks, cached whole and written through entry by entry.
- * An entry is naturally aligned and written with one pwrite(), so a killed process leaves it old or
- * new.
+ * L2 tables and refcount blocks, cached whole; changed entries are written by the scribe, all those
+ * of a step or none.
  */
 #include "qcow2.h"
 
@@ -74,7 +73,8 @@ static int cache_get(struct qcow2 *q, uint64_t offset, uint8_t **data)
         g_free(fresh);
         return e;
     }
-    if (q->cache_order.length >= q->cache_max) {
+    /* What is not yet written cannot be read again. */
+    while (q->cache_order.length >= q->cache_max && (!q->scribe || scribe_is_empty(q->scribe))) {
         cache_remove(q, q->cache_order.tail->data);
     }
     t = g_new0(struct cached_table, 1);
@@ -112,12 +112,18 @@ int qcow2_l2_get(struct qcow2 *q, uint64_t table, uint64_t index, uint64_t *entr
     return e;
 }
 
-/* Writes a part of a cached table back; forgets the table when that fails. */
-static int cache_write(struct qcow2 *q, uint64_t table, uint8_t *data, uint64_t from, uint64_t len)
+static void forget_write(void *opaque, uint64_t offset)
 {
-    int e = file_write(q->fd, table + from, data + from, len);
+    struct qcow2 *q = opaque;
+    qcow2_cache_drop(q, offset & ~(q->cluster_size - 1));
+}
+
+int qcow2_commit(struct qcow2 *q, int e)
+{
+    e = e ? e : scribe_commit(q->scribe);
     if (e) {
-        cache_remove(q, g_hash_table_lookup(q->cache, &table));
+        scribe_forget(q->scribe, forget_write, q);
+        q->free_hint = MIN(q->free_hint, q->claimed);
     }
     return e;
 }
@@ -132,7 +138,7 @@ int qcow2_l2_put(struct qcow2 *q, uint64_t table, uint64_t index, uint64_t count
         for (uint64_t i = 0; i < count; i++) {
             be64_store(data + (index + i) * 8, value + i * step);
         }
-        e = cache_write(q, table, data, index * 8, count * 8);
+        scribe_add(q->scribe, table + index * 8, data + index * 8, (uint32_t)(count * 8));
     }
     g_mutex_unlock(&q->cache_lock);
     return e;
@@ -191,7 +197,7 @@ int qcow2_refblock_put(struct qcow2 *q, uint64_t block, uint64_t index, uint64_t
         for (uint64_t i = 0; i < count; i++) {
             qcow2_refcount_store(q, data, index + i, value);
         }
-        e = cache_write(q, block, data, from, to - from);
+        scribe_add(q->scribe, block + from, data + from, (uint32_t)(to - from));
     }
     g_mutex_unlock(&q->cache_lock);
     return e;

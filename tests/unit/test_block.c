@@ -334,6 +334,71 @@ static void child_writes(const char *path, int report, uint32_t seed, uint64_t s
     }
 }
 
+/* Nothing but steps from table to table: clusters of one sector come and go. */
+static void child_steps(const char *path, int report, uint32_t seed, uint64_t start)
+{
+    struct block *b = block_open(path, 0, NULL);
+    g_autoptr(GRand) rand = g_rand_new_with_seed(seed);
+    static uint8_t data[2048];
+    for (; b;) {
+        uint64_t at = (uint64_t)g_rand_int_range(rand, 0, 16 * MIB / 512 - 4) * 512;
+        uint64_t len = (uint64_t)g_rand_int_range(rand, 1, 5) * 512;
+        if (g_rand_boolean(rand)) {
+            block_write_sync(b, at, data, len);
+        } else {
+            block_discard_sync(b, at, len);
+        }
+    }
+    _exit(3);
+}
+
+/* Until the file is nobody's: the scribe has ended. */
+static void wait_unlocked(const char *path)
+{
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    for (unsigned i = 0; i < 1000 && fcntl(fd, F_OFD_SETLK, &lock); i++) {
+        g_usleep(10000);
+    }
+    g_assert_cmpint(fcntl(fd, F_OFD_SETLK, &lock), ==, 0);
+    close(fd);
+}
+
+/* Lets a process work for a while, kills it and looks at the image. Returns where its reports are.
+ */
+static int killed_child(const char *path, void (*work)(const char *, int, uint32_t, uint64_t),
+                        unsigned round, uint64_t start)
+{
+    int pipe_fd[2], status;
+    g_assert_cmpint(pipe(pipe_fd), ==, 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        close(pipe_fd[0]);
+        work(path, pipe_fd[1], round + 1, start);
+    }
+    close(pipe_fd[1]);
+    g_usleep(3000 + round * 1700 % 37000);
+    kill(pid, SIGKILL);
+    waitpid(pid, &status, 0);
+    g_assert_true(WIFSIGNALED(status));
+    wait_unlocked(path);
+    g_assert_cmpint(run("qemu-img check -q '%s'", path), ==, 0);
+    return pipe_fd[0];
+}
+
+static void test_kill_steps(void)
+{
+    if (!have_qemu_img()) {
+        return;
+    }
+    g_autofree char *path = file_named("steps.qcow2");
+    unsigned rounds = g_test_slow() ? 500 : 60;
+    g_assert_cmpint(run("qemu-img create -q -f qcow2 -o cluster_size=512 '%s' 16M", path), ==, 0);
+    for (unsigned round = 0; round < rounds; round++) {
+        close(killed_child(path, child_steps, round, 0));
+    }
+}
+
 static void test_kill(void)
 {
     if (!have_qemu_img()) {
@@ -341,31 +406,16 @@ static void test_kill(void)
     }
     g_autofree char *path = file_named("killed.qcow2");
     uint64_t known[16] = {0}, value = 1;
-    unsigned leaks = 0, rounds = g_test_slow() ? 200 : 40;
+    unsigned rounds = g_test_slow() ? 200 : 40;
     g_assert_true(block_create_qcow2(path, 64 * MIB, NULL));
     for (unsigned round = 0; round < rounds; round++) {
-        int pipe_fd[2];
-        g_assert_cmpint(pipe(pipe_fd), ==, 0);
-        pid_t pid = fork();
-        if (pid == 0) {
-            close(pipe_fd[0]);
-            child_writes(path, pipe_fd[1], round + 1, value);
-        }
-        close(pipe_fd[1]);
-        g_usleep(3000 + round * 1700 % 37000);
-        kill(pid, SIGKILL);
-        int status;
-        waitpid(pid, &status, 0);
-        g_assert_true(WIFSIGNALED(status));
+        int reports = killed_child(path, child_writes, round, value);
         uint64_t message[2];
-        while (read(pipe_fd[0], message, sizeof(message)) == sizeof(message)) {
+        while (read(reports, message, sizeof(message)) == sizeof(message)) {
             known[message[0]] = message[1];
             value = message[1] + 1;
         }
-        close(pipe_fd[0]);
-        int check = run("qemu-img check -q '%s'", path);
-        g_assert_true(check == 0 || check == 3);
-        leaks += check == 3;
+        close(reports);
         struct block *b = open_ok(path, 0);
         for (unsigned zone = 0; zone < 16; zone++) {
             uint64_t got;
@@ -375,8 +425,116 @@ static void test_kill(void)
         g_assert_true(block_close(b));
         g_assert_cmpint(run("qemu-img check -q '%s'", path), ==, 0);
     }
-    g_test_message("%u kills, %u with a leak before the repair, %" G_GUINT64_FORMAT " writes",
-                   rounds, leaks, value);
+    g_test_message("%u kills, %" G_GUINT64_FORMAT " writes", rounds, value);
+}
+
+/* The scribe of the one image that this process has open. */
+static pid_t scribe_pid(void)
+{
+    g_autoptr(GDir) proc = g_dir_open("/proc", 0, NULL);
+    const char *name;
+    while ((name = g_dir_read_name(proc)) != NULL) {
+        g_autofree char *path = g_build_filename("/proc", name, "stat", NULL);
+        g_autofree char *stat = NULL;
+        int parent;
+        if (g_ascii_isdigit(*name) && g_file_get_contents(path, &stat, NULL, NULL) &&
+            strstr(stat, "(ringside-scribe)") &&
+            sscanf(strrchr(stat, ')'), ") %*c %d", &parent) == 1 && parent == getpid()) {
+            return (pid_t)g_ascii_strtoll(name, NULL, 10);
+        }
+    }
+    return 0;
+}
+
+static pid_t scribe_started(void)
+{
+    pid_t pid = 0;
+    for (unsigned i = 0; i < 500 && !pid; i++) {
+        g_usleep(10000); /* it takes its name first */
+        pid = scribe_pid();
+    }
+    g_assert_cmpint(pid, >, 0);
+    return pid;
+}
+
+/* Signals do not end the scribe; when something does, its work goes on without it. */
+static void test_scribe_lost(void)
+{
+    g_autofree char *path = file_named("lost.qcow2");
+    g_autofree uint8_t *shadow = g_malloc0(8 * MIB);
+    g_autoptr(GRand) rand = g_rand_new_with_seed(17);
+    g_assert_true(block_create_qcow2(path, 8 * MIB, NULL));
+    struct block *b = open_ok(path, 0);
+    pid_t pid = scribe_started();
+    g_assert_cmpint(getsid(pid), ==, pid);
+    kill(pid, SIGTERM);
+    kill(pid, SIGINT);
+    kill(pid, SIGHUP);
+    exercise(b, shadow, 8 * MIB, rand, 30);
+    g_assert_cmpint(scribe_pid(), ==, pid);
+    kill(pid, SIGKILL);
+    exercise(b, shadow, 8 * MIB, rand, 60);
+    g_assert_true(block_close(b));
+    g_assert_cmpint(scribe_pid(), ==, 0);
+    if (have_qemu_img()) {
+        check_against_raw(path, shadow, 8 * MIB);
+    }
+}
+
+/* Checks an image that is open here, and locked, in a copy. */
+static void check_open_image(const char *path)
+{
+    g_autofree char *copy = file_named("copy.qcow2");
+    g_assert_cmpint(run("cp '%s' '%s'", path, copy), ==, 0);
+    g_assert_cmpint(run("qemu-img check -q '%s'", copy), ==, 0);
+}
+
+/* Changes of tables that fail leave nothing behind, not even until the image is closed. */
+static void test_full_tables(void)
+{
+    g_autofree char *path = file_named("tables.qcow2");
+    struct rlimit none = {0, RLIM_INFINITY}, old;
+    static uint8_t data[65536], back[65536];
+    if (!have_qemu_img()) {
+        return;
+    }
+    memset(data, 0x77, sizeof(data));
+    g_assert_true(block_create_qcow2(path, 2048ull * MIB, NULL));
+    struct block *b = open_ok(path, 0);
+    pid_t pid = scribe_started();
+    g_assert_cmpint(block_write_sync(b, 0, data, sizeof(data)), ==, 0);
+    g_assert_cmpint(prlimit(pid, RLIMIT_FSIZE, &none, &old), ==, 0);
+    g_assert_cmpint(block_write_sync(b, MIB, data, sizeof(data)), ==, EFBIG);
+    g_assert_cmpint(block_write_sync(b, 1024ull * MIB, data, sizeof(data)), ==, EFBIG);
+    g_assert_cmpint(block_discard_sync(b, 0, sizeof(data)), ==, EFBIG);
+    check_open_image(path);
+    g_assert_cmpint(prlimit(pid, RLIMIT_FSIZE, &old, NULL), ==, 0);
+    g_assert_cmpint(block_write_sync(b, MIB, data, sizeof(data)), ==, 0);
+    g_assert_cmpint(block_write_sync(b, 1024ull * MIB, data, sizeof(data)), ==, 0);
+    check_open_image(path);
+    g_assert_cmpint(block_read_sync(b, 0, back, sizeof(back)), ==, 0);
+    g_assert_cmpmem(back, sizeof(back), data, sizeof(data));
+    g_assert_true(block_close(b));
+    g_assert_cmpint(run("qemu-img check -q '%s'", path), ==, 0);
+}
+
+/* With -m perf: new clusters one after the other, in requests of two sizes. */
+static void test_throughput(void)
+{
+    static const unsigned sizes[] = {64 * 1024, MIB};
+    g_autofree uint8_t *data = g_malloc0(MIB);
+    for (unsigned s = 0; s < G_N_ELEMENTS(sizes) && g_test_perf(); s++) {
+        g_autofree char *path = file_named("fast.qcow2");
+        g_assert_true(block_create_qcow2(path, 2048ull * MIB, NULL));
+        struct block *b = open_ok(path, 0);
+        g_test_timer_start();
+        for (uint64_t at = 0; at < 1024ull * MIB; at += sizes[s]) {
+            g_assert_cmpint(block_write_sync(b, at, data, sizes[s]), ==, 0);
+        }
+        g_test_message("%u KiB a write: %.0f MiB/s", sizes[s] >> 10, 1024 / g_test_timer_elapsed());
+        g_assert_true(block_close(b));
+        g_unlink(path);
+    }
 }
 
 /* A full host disk, played by the file size limit: errors, then the same writes again. */
@@ -493,9 +651,13 @@ int main(int argc, char **argv)
     g_test_add_func("/block/foreign", test_foreign);
     g_test_add_func("/block/snapshot", test_snapshot);
     g_test_add_func("/block/kill", test_kill); /* forks: before any worker thread */
+    g_test_add_func("/block/kill_steps", test_kill_steps);
     g_test_add_func("/block/async", test_async);
     g_test_add_func("/block/iso", test_iso);
     g_test_add_func("/block/full", test_full);
+    g_test_add_func("/block/full_tables", test_full_tables);
+    g_test_add_func("/block/scribe_lost", test_scribe_lost);
+    g_test_add_func("/block/throughput", test_throughput);
     g_test_add_func("/block/qcow2/own", test_own);
     for (unsigned i = 0; i < G_N_ELEMENTS(options); i++) {
         g_autofree char *name = g_strdup_printf("/block/qcow2/%s", options[i]);
