@@ -14,7 +14,8 @@
 #define ID_MAX 60 /* bytes; sockets have short paths */
 
 struct create {
-    char *iso, *disk, *disk_size, *memory, *engine, *kernel, *initrd, *append, *serial, *os;
+    char *iso, *disk, *disk_size, *memory, *engine, *kernel, *initrd, *append, *os;
+    char **serial;
     int cpus;
     gboolean debug_exit;
 };
@@ -22,11 +23,12 @@ struct create {
 static void create_clear(struct create *c)
 {
     char *strings[] = {c->iso,    c->disk,   c->disk_size, c->memory, c->engine,
-                       c->kernel, c->initrd, c->append,    c->serial, c->os};
+                       c->kernel, c->initrd, c->append,    c->os};
 
     for (unsigned i = 0; i < G_N_ELEMENTS(strings); i++) {
         g_free(strings[i]);
     }
+    g_strfreev(c->serial);
 }
 
 static bool create_parse(struct create *c, const struct ringctl_command *command, int *argc,
@@ -42,7 +44,8 @@ static bool create_parse(struct create *c, const struct ringctl_command *command
         {"kernel", 0, 0, G_OPTION_ARG_FILENAME, &c->kernel, "Start this kernel", "FILE"},
         {"initrd", 0, 0, G_OPTION_ARG_FILENAME, &c->initrd, "Its initial RAM disk", "FILE"},
         {"append", 0, 0, G_OPTION_ARG_STRING, &c->append, "Its command line", "TEXT"},
-        {"serial", 0, 0, G_OPTION_ARG_STRING, &c->serial, "First serial port", "FILE|pty"},
+        {"serial", 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &c->serial,
+         "First serial port; given twice, the second one too", "FILE|pty|none"},
         {"os", 0, 0, G_OPTION_ARG_STRING, &c->os, "Short id of the system (libosinfo)", "ID"},
         {"debug-exit", 0, 0, G_OPTION_ARG_NONE, &c->debug_exit, "With the debug exit port", NULL},
         {0}};
@@ -115,6 +118,26 @@ static void fill_paths(struct settings *s, const struct create *c)
     }
 }
 
+static char *serial_value(const char *word)
+{
+    g_autofree char *path = absolute(word);
+
+    return !strcmp(word, "pty") || !strcmp(word, "none") ? g_strdup(word)
+                                                         : g_strconcat("file:", path, NULL);
+}
+
+static bool fill_serial(struct settings *s, char **words, GError **error)
+{
+    unsigned count = words ? g_strv_length(words) : 0;
+
+    if (count > 2) {
+        return ringctl_fail(error, RINGCTL_FAILED, "A machine has two serial ports.");
+    }
+    replace(&s->serial, count > 0 ? serial_value(words[0]) : NULL);
+    replace(&s->serial2, count > 1 ? serial_value(words[1]) : NULL);
+    return true;
+}
+
 static bool fill(struct settings *s, const struct create *c, GError **error)
 {
     if (c->memory && !(s->memory_mib = memory_mib(c->memory))) {
@@ -129,15 +152,9 @@ static bool fill(struct settings *s, const struct create *c, GError **error)
     replace(&s->engine, g_strdup(c->engine));
     replace(&s->append, g_strdup(c->append));
     replace(&s->os, g_strdup(c->os));
-    if (c->serial && strcmp(c->serial, "pty") != 0 && strcmp(c->serial, "none") != 0) {
-        g_autofree char *path = absolute(c->serial);
-        replace(&s->serial, g_strconcat("file:", path, NULL));
-    } else {
-        replace(&s->serial, g_strdup(c->serial));
-    }
     fill_paths(s, c);
-    return need_file(c->iso, error) && need_file(c->disk, error) && need_file(c->kernel, error) &&
-           need_file(c->initrd, error);
+    return fill_serial(s, c->serial, error) && need_file(c->iso, error) &&
+           need_file(c->disk, error) && need_file(c->kernel, error) && need_file(c->initrd, error);
 }
 
 static bool make_disk(const char *folder, const char *size, GError **error)

@@ -210,8 +210,8 @@ static void add_settings(GPtrArray *facts, const struct settings *s)
 
 static void add_running(GPtrArray *facts, const struct ringctl_machine *machine)
 {
-    static const char *const properties[] = {"state-message", "engine", "engine-reason", "medium",
-                                             "serial"};
+    static const char *const properties[] = {"state-message", "engine", "engine-reason",
+                                             "medium",        "serial", "serial2"};
     g_autoptr(GDBusConnection) connection = ringctl_connect(machine->id);
     g_autoptr(RsMonitorMachine) proxy = connection ? ringctl_machine_proxy(connection, NULL) : NULL;
 

@@ -14,9 +14,9 @@
 #define START_FAILED 103
 
 struct run {
-    char *kernel, *initrd, *append, *cdrom, *memory, *cpus, *engine, *serial, *screenshot, *after,
-        *timeout, *engine_options, *boot;
-    char **disks;
+    char *kernel, *initrd, *append, *cdrom, *memory, *cpus, *engine, *screenshot, *after, *timeout,
+        *engine_options, *boot;
+    char **disks, **serial;
     gboolean snapshot, debug_exit, no_reboot;
 };
 
@@ -35,7 +35,8 @@ static bool run_parse(struct run *r, const struct ringctl_command *command, int 
         {"engine", 0, 0, G_OPTION_ARG_STRING, &r->engine, "auto, kvm, driver, translate", "NAME"},
         {"engine-options", 0, 0, G_OPTION_ARG_STRING, &r->engine_options, "Its switches", "LIST"},
         {"snapshot", 0, 0, G_OPTION_ARG_NONE, &r->snapshot, "Forget writes to disks", NULL},
-        {"serial", 0, 0, G_OPTION_ARG_STRING, &r->serial, "stdio, pty or a file", "stdio"},
+        {"serial", 0, 0, G_OPTION_ARG_STRING_ARRAY, &r->serial,
+         "stdio, pty or a file; twice: the second port", "stdio"},
         {"screenshot", 0, 0, G_OPTION_ARG_FILENAME, &r->screenshot,
          "Write the screen at the end of the run", "FILE.png"},
         {"after", 0, 0, G_OPTION_ARG_STRING, &r->after,
@@ -94,7 +95,6 @@ static char *serial_spec(const char *serial)
 static void add_all(GPtrArray *args, const struct run *r)
 {
     g_autofree char *memory = memory_in_mib(r->memory ? r->memory : "512");
-    g_autofree char *serial = serial_spec(r->serial);
 
     add(args, "--memory", memory);
     add(args, "--cpus", r->cpus);
@@ -105,13 +105,16 @@ static void add_all(GPtrArray *args, const struct run *r)
     add(args, "--boot", r->boot);
     add(args, "--engine", r->engine);
     add(args, "--engine-options", r->engine_options);
-    add(args, "--serial", serial);
     add(args, "--screenshot", r->screenshot);
     add(args, "--after", r->after);
     add(args, "--timeout", r->timeout);
     add_flag(args, "--snapshot", r->snapshot);
     add_flag(args, "--debug-exit", r->debug_exit);
     add_flag(args, "--no-reboot", r->no_reboot);
+    for (unsigned i = 0; r->serial && r->serial[i]; i++) {
+        g_autofree char *serial = serial_spec(r->serial[i]);
+        add(args, "--serial", serial);
+    }
     for (unsigned i = 0; r->disks && r->disks[i]; i++) {
         add(args, "--disk", r->disks[i]);
     }
@@ -119,14 +122,15 @@ static void add_all(GPtrArray *args, const struct run *r)
 
 static void run_clear(struct run *r)
 {
-    char *strings[] = {r->kernel, r->initrd,  r->append,         r->cdrom, r->memory,
-                       r->cpus,   r->engine,  r->serial,         r->after, r->screenshot,
-                       r->boot,   r->timeout, r->engine_options, NULL};
+    char *strings[] = {r->kernel,  r->initrd,         r->append, r->cdrom,      r->memory,
+                       r->cpus,    r->engine,         r->after,  r->screenshot, r->boot,
+                       r->timeout, r->engine_options, NULL};
 
     for (unsigned i = 0; i < G_N_ELEMENTS(strings); i++) {
         g_free(strings[i]);
     }
     g_strfreev(r->disks);
+    g_strfreev(r->serial);
 }
 
 bool ringctl_run(const struct ringctl_command *command, int argc, char **argv, GError **error)

@@ -247,7 +247,8 @@ struct control *control_new(const struct control_config *config, GError **error)
     g_object_set(control->machine, "id", config->id, "name", config->name, "version",
                  RINGSIDE_VERSION, "state", "starting", "state-message", "", "engine",
                  config->engine, "engine-reason", config->engine_reason, "pid", (int)getpid(),
-                 "medium", "", "serial", config->serial ? config->serial : "", "exit", "", NULL);
+                 "medium", "", "serial", config->serial ? config->serial : "", "serial2",
+                 config->serial2 ? config->serial2 : "", "exit", "", NULL);
     g_object_set_data(G_OBJECT(control->machine), CONTROL_DATA, control);
     control_machine_connect(control);
     if (!control_listen(control, error)) {

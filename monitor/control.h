@@ -38,7 +38,7 @@ struct control_ops {
 
 struct control_config {
     const char *socket; /* path; its folder is made, and must be ours alone */
-    const char *id, *name, *engine, *engine_reason, *serial;
+    const char *id, *name, *engine, *engine_reason, *serial, *serial2;
     struct input *input;
     struct screen *screen;
     const struct control_ops *ops;

@@ -148,8 +148,10 @@ static void config_copy(struct machine *m, const struct machine_config *c)
     to->firmware = g_strdup(c->firmware);
     to->cdrom = g_strdup(c->cdrom);
     to->boot_order = g_strdup(c->boot_order);
-    to->serial = g_strdup(c->serial);
     to->debugcon = g_strdup(c->debugcon);
+    for (unsigned i = 0; i < MACHINE_SERIAL_PORTS; i++) {
+        to->serial[i] = g_strdup(c->serial[i]);
+    }
     for (unsigned i = 0; i < MACHINE_MAX_DISKS; i++) {
         to->disks[i].path = g_strdup(c->disks[i].path);
     }
@@ -157,12 +159,15 @@ static void config_copy(struct machine *m, const struct machine_config *c)
 
 static void config_free(struct machine_config *c)
 {
-    const char *strings[] = {c->name,   c->uuid,       c->engine, c->engine_options,
-                             c->kernel, c->initrd,     c->append, c->firmware,
-                             c->cdrom,  c->boot_order, c->serial, c->debugcon};
+    const char *strings[] = {c->name,   c->uuid,       c->engine,  c->engine_options,
+                             c->kernel, c->initrd,     c->append,  c->firmware,
+                             c->cdrom,  c->boot_order, c->debugcon};
 
     for (unsigned i = 0; i < G_N_ELEMENTS(strings); i++) {
         g_free((char *)strings[i]);
+    }
+    for (unsigned i = 0; i < MACHINE_SERIAL_PORTS; i++) {
+        g_free((char *)c->serial[i]);
     }
     for (unsigned i = 0; i < MACHINE_MAX_DISKS; i++) {
         g_free((char *)c->disks[i].path);
@@ -220,11 +225,13 @@ static bool open_backends(struct machine *m, GError **error)
 {
     const struct machine_config *c = &m->config;
 
-    if (!(m->serial = chardev_open(c->serial, error))) {
-        return false;
-    }
-    if (chardev_path(m->serial)) {
-        device_log("com1", "is %s", chardev_path(m->serial));
+    for (unsigned i = 0; i < MACHINE_SERIAL_PORTS; i++) {
+        if (!(m->serial[i] = chardev_open(c->serial[i], error))) {
+            return false;
+        }
+        if (chardev_path(m->serial[i])) {
+            device_log(i ? "com2" : "com1", "is %s", chardev_path(m->serial[i]));
+        }
     }
     if (c->debugcon) {
         g_autofree char *spec = g_strconcat("file:", c->debugcon, NULL);
@@ -369,7 +376,9 @@ void machine_free(struct machine *m)
         block_close(m->disk[i]);
     }
     block_close(m->cdrom);
-    chardev_free(m->serial);
+    for (unsigned i = 0; i < MACHINE_SERIAL_PORTS; i++) {
+        chardev_free(m->serial[i]);
+    }
     chardev_free(m->debugcon);
     screen_free(m->screen);
     input_free(m->input);
@@ -474,9 +483,9 @@ const char *machine_problem(const struct machine *m)
     return m->state == MACHINE_IO_ERROR ? m->problem : NULL;
 }
 
-const char *machine_serial_path(const struct machine *m)
+const char *machine_serial_path(const struct machine *m, unsigned port)
 {
-    return chardev_path(m->serial);
+    return chardev_path(m->serial[port]);
 }
 
 bool machine_change_cdrom(struct machine *m, const char *path, bool force, GError **error)

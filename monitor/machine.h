@@ -16,6 +16,7 @@
 
 #define MACHINE_MAX_CPUS  32u
 #define MACHINE_MAX_DISKS 5u
+#define MACHINE_SERIAL_PORTS 2u /* COM1, COM2 */
 
 struct machine;
 
@@ -37,7 +38,7 @@ struct machine_config {
     unsigned disk_count;
     const char *cdrom;
     const char *boot_order; /* letters c, d, n; NULL: "cd" */
-    const char *serial;     /* chardev.h; NULL: none */
+    const char *serial[MACHINE_SERIAL_PORTS]; /* chardev.h; NULL: none */
     const char *debugcon;   /* file for the firmware's log; NULL: none */
     bool debug_exit;        /* port F4h */
     bool no_reboot;         /* a guest's reset ends the run */
@@ -90,7 +91,7 @@ const char *machine_engine_name(const struct machine *machine);
 const char *machine_engine_reason(const struct machine *machine);
 /* In MACHINE_IO_ERROR: which disk, what is wrong and what to do; else NULL. */
 const char *machine_problem(const struct machine *machine);
-/* The pseudo-terminal behind the first serial port, or NULL. */
-const char *machine_serial_path(const struct machine *machine);
+/* The pseudo-terminal behind a serial port, or NULL. */
+const char *machine_serial_path(const struct machine *machine, unsigned port);
 /* NULL `path` takes the disc out. `force`: even if the guest has locked the drive. */
 bool machine_change_cdrom(struct machine *machine, const char *path, bool force, GError **error);

@@ -47,7 +47,7 @@ struct machine {
     size_t vga_rom_size;
     void *device[MACHINE_ROWS]; /* by row of machine_table */
     void *lapic, *ioapic, *pic, *pit, *hpet, *pm, *lpc, *fw_cfg, *ahci, *vga;
-    struct chardev *serial, *debugcon;
+    struct chardev *serial[MACHINE_SERIAL_PORTS], *debugcon;
     struct block *disk[MACHINE_MAX_DISKS], *cdrom;
 
     char *problem;       /* about the last disk error, under the machine lock */

@@ -256,7 +256,7 @@ static void uart_configure(struct machine *m, const struct machine_row *row, voi
     *(struct uart_config *)config = (struct uart_config){
         .port = (uint16_t)row->address,
         .irq = row_irq(m, row),
-        .chardev = row->address == 0x3f8 ? m->serial : NULL,
+        .chardev = m->serial[row->address == 0x2f8],
     };
 }
 
@@ -331,6 +331,7 @@ const struct machine_row machine_table[] = {
     {&lpc_device, "ich9-lpc", BUS_PCI, DEVFN(0x1f, 0), -1, NULL, lpc_configure, FIELD(lpc)},
     {&i8042_device, "i8042", BUS_ISA, 0x60, 1, NULL, i8042_configure, 0},
     {&uart_device, "com1", BUS_ISA, 0x3f8, 4, NULL, uart_configure, 0},
+    {&uart_device, "com2", BUS_ISA, 0x2f8, 3, NULL, uart_configure, 0},
     {&fw_cfg_device, "fw-cfg", BUS_ISA, 0x510, -1, NULL, NULL, FIELD(fw_cfg)},
     {&vga_device, "vga", BUS_PCI, DEVFN(2, 0), -1, NULL, vga_configure, FIELD(vga)},
     {&ahci_device, "ahci", BUS_PCI, DEVFN(0x1f, 2), -1, NULL, ahci_configure, FIELD(ahci)},

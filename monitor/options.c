@@ -15,6 +15,20 @@ static bool wrong(GError **error, const char *sentence)
     return false;
 }
 
+static bool options_serial(struct options *o, GError **error)
+{
+    unsigned stdio = 0;
+
+    for (unsigned i = 0; o->serial && o->serial[i]; i++) {
+        if (i == MACHINE_SERIAL_PORTS) {
+            return wrong(error, "A machine has two serial ports.");
+        }
+        o->config.serial[i] = o->serial[i];
+        stdio += strcmp(o->serial[i], "stdio") == 0;
+    }
+    return stdio < 2 || wrong(error, "Only one serial port can be the terminal.");
+}
+
 static bool options_finish(struct options *o, GError **error)
 {
     struct machine_config *c = &o->config;
@@ -31,7 +45,6 @@ static bool options_finish(struct options *o, GError **error)
         .firmware = o->firmware,
         .cdrom = o->cdrom,
         .boot_order = o->boot,
-        .serial = o->serial,
         .debugcon = o->debugcon,
         .debug_exit = o->debug_exit,
         .no_reboot = o->no_reboot,
@@ -42,6 +55,9 @@ static bool options_finish(struct options *o, GError **error)
         }
         c->disks[c->disk_count++] = (struct machine_disk){
             .path = o->disks[i], .readonly = o->readonly, .snapshot = o->snapshot};
+    }
+    if (!options_serial(o, error)) {
+        return false;
     }
     if (o->after < 0 || o->timeout < 0) {
         return wrong(error, "A time cannot be negative.");
@@ -66,7 +82,8 @@ static void add_machine_entries(GOptionContext *context, struct options *o)
         {"engine", 'e', 0, G_OPTION_ARG_STRING, &o->engine, "auto, translate, kvm, driver", "NAME"},
         {"engine-options", 0, 0, G_OPTION_ARG_STRING, &o->engine_options, "Switches", "LIST"},
         {"firmware", 0, 0, G_OPTION_ARG_FILENAME, &o->firmware, "BIOS image", "FILE"},
-        {"serial", 's', 0, G_OPTION_ARG_STRING, &o->serial, "stdio, pty, file:PATH", "SPEC"},
+        {"serial", 's', 0, G_OPTION_ARG_STRING_ARRAY, &o->serial,
+         "stdio, pty, file:PATH; twice: COM1, COM2", "SPEC"},
         {"debugcon", 0, 0, G_OPTION_ARG_FILENAME, &o->debugcon, "Firmware log", "FILE"},
         {"debug-exit", 0, 0, G_OPTION_ARG_NONE, &o->debug_exit, "Port F4h ends the run", NULL},
         {"no-reboot", 0, 0, G_OPTION_ARG_NONE, &o->no_reboot, "A reset ends the run", NULL},
@@ -119,16 +136,15 @@ bool options_parse(struct options *o, int *argc, char ***argv, GError **error)
 
 void options_clear(struct options *o)
 {
-    char *strings[] = {o->machine,    o->create_disk,    o->size,   o->log,
-                       o->screenshot, o->name,           o->engine, o->kernel,
-                       o->initrd,     o->engine_options, o->append, o->firmware,
-                       o->cdrom,      o->boot,           o->serial, o->debugcon,
-                       NULL};
+    char *strings[] = {o->machine, o->create_disk, o->size,   o->log,    o->screenshot,
+                       o->name,    o->engine,      o->kernel, o->initrd, o->engine_options,
+                       o->append,  o->firmware,    o->cdrom,  o->boot,   o->debugcon};
 
     for (unsigned i = 0; i < G_N_ELEMENTS(strings); i++) {
         g_free(strings[i]);
     }
     g_strfreev(o->disks);
+    g_strfreev(o->serial);
 }
 
 /* From machine.ini */
@@ -187,7 +203,7 @@ bool options_from_settings(struct machine_config *c, const struct settings *s, c
         .append = keep(arena, s->append),
         .cdrom = s->has_cdrom ? keep_path(arena, folder, s->cdrom) : NULL,
         .boot_order = keep_boot_order(arena, s->boot_order),
-        .serial = keep_serial(arena, folder, s->serial),
+        .serial = {keep_serial(arena, folder, s->serial), keep_serial(arena, folder, s->serial2)},
         .debug_exit = s->debug_exit,
     };
     for (unsigned i = 0; i < SETTINGS_MAX_DISK; i++) {

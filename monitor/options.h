@@ -19,8 +19,8 @@ struct options {
     double after, timeout; /* seconds, 0: never */
     int memory_mib, cpus;
     gboolean snapshot, readonly, debug_exit, no_reboot, version;
-    char **disks, *name, *engine, *engine_options, *kernel, *initrd, *append, *firmware, *cdrom,
-        *boot, *serial, *debugcon;
+    char **disks, **serial, *name, *engine, *engine_options, *kernel, *initrd, *append, *firmware,
+        *cdrom, *boot, *debugcon;
 };
 
 bool options_parse(struct options *options, int *argc, char ***argv, GError **error);

@@ -334,15 +334,14 @@ static bool load(struct serve *s, GError **error)
            options_from_settings(&s->config, s->settings, s->folder, s->arena, error);
 }
 
-static const char *serial_shown(const struct serve *s)
+static const char *serial_shown(const struct serve *s, unsigned port)
 {
-    const char *pty = machine_serial_path(s->machine);
+    const char *pty = machine_serial_path(s->machine, port), *spec = s->config.serial[port];
 
     if (pty) {
         return pty;
     }
-    return s->config.serial && g_str_has_prefix(s->config.serial, "file:") ? s->config.serial + 5
-                                                                           : "";
+    return spec && g_str_has_prefix(spec, "file:") ? spec + 5 : "";
 }
 
 static bool create(struct serve *s, GError **error)
@@ -369,7 +368,8 @@ static bool serve(struct serve *s, GError **error)
         .name = s->settings->name,
         .engine = machine_engine_name(s->machine),
         .engine_reason = machine_engine_reason(s->machine),
-        .serial = serial_shown(s),
+        .serial = serial_shown(s, 0),
+        .serial2 = serial_shown(s, 1),
         .input = machine_input(s->machine),
         .screen = machine_screen(s->machine),
         .ops = &serve_ops,

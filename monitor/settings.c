@@ -89,6 +89,8 @@ static const struct field fields[] = {
     {"machine", "firmware", FIELD_CHOICE, AT(firmware), .choices = "bios,uefi"},
     {"machine", "serial", FIELD_TEXT, AT(serial), .check = check_serial,
      .allowed = "none, pty or file: followed by a path"},
+    {"machine", "serial2", FIELD_TEXT, AT(serial2), .check = check_serial,
+     .allowed = "none, pty or file: followed by a path"},
     {"machine", "debug-exit", FIELD_BOOL, AT(debug_exit)},
     {"boot", "order", FIELD_TEXT, AT(boot_order), .check = check_order,
      .allowed = "disk, cdrom or both with a comma, each once"},
@@ -114,6 +116,7 @@ struct settings *settings_new(const char *name)
     s->engine = g_strdup("auto");
     s->firmware = g_strdup("bios");
     s->serial = g_strdup("none");
+    s->serial2 = g_strdup("none");
     s->memory_mib = DEFAULT_MEMORY_MIB;
     s->processors = 1;
     s->boot_order = g_strdup("disk,cdrom");
@@ -125,8 +128,8 @@ void settings_free(struct settings *s)
     if (!s) {
         return;
     }
-    char *strings[] = {s->name,  s->uuid,       s->os,     s->engine, s->firmware, s->serial,
-                       s->cdrom, s->boot_order, s->kernel, s->initrd, s->append};
+    char *strings[] = {s->name,    s->uuid,  s->os,         s->engine, s->firmware, s->serial,
+                       s->serial2, s->cdrom, s->boot_order, s->kernel, s->initrd,   s->append};
     for (unsigned i = 0; i < G_N_ELEMENTS(strings); i++) {
         g_free(strings[i]);
     }

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A machine's settings: machine.ini in its folder, a GKeyFile that people may edit. Read by the monitor and by the
- * front end (its own static library, `settings`, which uses GLib only).
+ * A machine's settings: machine.ini in its folder, a GKeyFile that people may edit. Read by the
+ * monitor and by the front end (its own static library, `settings`, which uses GLib only).
  *
- * [machine]  name=  uuid=  os= (libosinfo short id, may be empty)  engine= auto|kvm|driver|translate
- *            memory= MiB  processors=  firmware= bios|uefi  serial= none|pty|file:PATH  debug-exit= true|false
- * [disk0] .. [disk3]  path= (relative to the folder)  format= auto|raw|qcow2  read-only=
- * [cdrom]    path= (empty: no medium)
- * [boot]     order= comma-separated of disk,cdrom   kernel=  initrd=  append=
+ * [machine]  name=  uuid=  os= (libosinfo short id, may be empty)  engine=
+ * auto|kvm|driver|translate memory= MiB  processors=  firmware= bios|uefi  serial=
+ * none|pty|file:PATH  serial2= the same debug-exit= true|false [disk0] .. [disk3]  path= (relative
+ * to the folder)  format= auto|raw|qcow2  read-only= [cdrom]    path= (empty: no medium) [boot]
+ * order= comma-separated of disk,cdrom   kernel=  initrd=  append=
  *
- * Errors name file, line, key, what was found and what is allowed: "machine.ini, line 4: memory is "12x"; ...".
+ * Errors name file, line, key, what was found and what is allowed: "machine.ini, line 4: memory is
+ * "12x"; ...".
  */
 #pragma once
 
@@ -31,7 +32,7 @@ struct settings_disk {
 };
 
 struct settings {
-    char *name, *uuid, *os, *engine, *firmware, *serial;
+    char *name, *uuid, *os, *engine, *firmware, *serial, *serial2;
     uint64_t memory_mib; /* 1 .. 1048576 */
     unsigned processors; /* 1 .. 32 */
     bool debug_exit;

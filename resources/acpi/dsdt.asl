@@ -598,6 +598,16 @@ DefinitionBlock ("dsdt.aml", "DSDT", 2, "RNGSDE", "RINGSIDE", 1)
                         IRQNoFlags () { 4 }
                     })
                 }
+                Device (COM2)
+                {
+                    Name (_HID, EisaId ("PNP0501"))
+                    Name (_UID, 2)
+                    Name (_CRS, ResourceTemplate ()
+                    {
+                        IO (Decode16, 0x2F8, 0x2F8, 1, 8)
+                        IRQNoFlags () { 3 }
+                    })
+                }
             }
             Device (LNKA)
             {

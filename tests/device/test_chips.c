@@ -281,6 +281,27 @@ static void test_i8042(void)
     bench_free(b);
 }
 
+/* Two ports side by side: bytes and interrupts of the second stay out of the first. */
+static void test_uart_pair(void)
+{
+    struct bench *b = bench_new();
+    struct uart_config config[2] = {{0x3f8, bench_irq(b, 4), NULL}, {0x2f8, bench_irq(b, 3), NULL}};
+    void *com1 = bench_device(b, &uart_device, &config[0]);
+    void *com2 = bench_device(b, &uart_device, &config[1]);
+
+    out(b, 0x2fc, 0x08);
+    out(b, 0x2f9, 0x01);
+    uart_receive(com2, (const uint8_t *)"2", 1);
+    g_assert_true(b->line[3]);
+    g_assert_false(b->line[4]);
+    g_assert_cmphex(in(b, 0x3fd) & 1, ==, 0);
+    g_assert_cmpint(in(b, 0x2f8), ==, '2');
+    g_assert_false(b->line[3]);
+    bench_device_free(&uart_device, com1);
+    bench_device_free(&uart_device, com2);
+    bench_free(b);
+}
+
 static void test_uart(void)
 {
     struct bench *b = bench_new();
@@ -389,6 +410,7 @@ int main(int argc, char **argv)
     g_test_add_func("/chips/hpet", test_hpet);
     g_test_add_func("/chips/i8042", test_i8042);
     g_test_add_func("/chips/16550", test_uart);
+    g_test_add_func("/chips/16550_pair", test_uart_pair);
     g_test_add_func("/chips/fw-cfg", test_fw_cfg);
     g_test_add_func("/chips/acpi-pm", test_pm);
     return g_test_run();

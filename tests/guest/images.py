@@ -111,6 +111,9 @@ DO = {
     "nothing": "",
     "reboot": "reboot -f\n",
     "wait": "echo WAITING; sleep 3600\n",
+    # More than the port's FIFO, so that interrupts are needed.
+    "second-port": "for i in 1 2 3 4 5 6 7 8; do echo HELLO FROM TTYS1; done > /dev/ttyS1; "
+                   "stty -F /dev/ttyS1 -a | head -1; dmesg | grep 'ttyS1 at'\n",
     # Writes blocks with their number in them for ever; says how far it is after each sync.
     "write": r"""
 i=0

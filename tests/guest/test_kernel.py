@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """ringctl run with a kernel of Debian 12: to userspace, and every exit status."""
 import os
+import re
 
 import images
 from harness import check, main, test
@@ -23,6 +24,17 @@ def kernel_and_initramfs_to_userspace_and_power_off(bench):
 @test
 def debug_exit_gives_the_code(bench):
     boot(bench, "exit=20", "--debug-exit", status=20 << 1 | 1)
+
+
+@test
+def second_serial_port(bench):
+    log = bench.path("second.txt")
+    out = boot(bench, "do=second-port", "--serial", log).stdout
+    check(re.search(r"00:\w+: ttyS1 at I/O 0x2f8 \(irq = 3\b.*16550A", out),
+          "ACPI tells of no second port: " + out)
+    written = open(log).read()
+    check("HELLO FROM TTYS1" in written, "not in the second port's file: " + repr(written))
+    check("HELLO FROM TTYS1" not in out, "it came out of the first port: " + out)
 
 
 @test

@@ -72,7 +72,8 @@ class Monitor:
         values = {"Id": ("s", self.id), "Name": ("s", self.settings.get_string("machine", "name")), "Version": ("s", "0"),
                   "State": ("s", self.state), "StateMessage": ("s", ""), "Engine": ("s", "translate"),
                   "EngineReason": ("s", "A test <b>runs</b>"), "Pid": ("i", os.getpid()), "Medium": ("s", self.medium),
-                  "Serial": ("s", ""), "Exit": ("s", ""), "Width": ("u", WIDTH), "Height": ("u", HEIGHT),
+                  "Serial": ("s", ""), "Serial2": ("s", ""),
+                  "Exit": ("s", ""), "Width": ("u", WIDTH), "Height": ("u", HEIGHT),
                   "Absolute": ("b", bool(os.environ.get("FAKE_ABSOLUTE")))}
         return GLib.Variant(*values[name])
 

@@ -35,6 +35,22 @@ def create_list_info_delete(bench):
 
 
 @test
+def two_serial_ports(bench):
+    first, second = bench.path("one.txt"), bench.path("two.txt")
+    bench.ringctl("create", "m", "--memory", "64M", "--serial", first, "--serial", second)
+    bench.ringctl("create", "n", "--memory", "64M", "--serial", "none", "--serial", "pty")
+    bench.ringctl("create", "o", *["--serial", "pty"] * 3, status=1)
+    for name in "mn":
+        bench.ringctl("start", name)
+    info = json.loads(bench.ringctl("info", "m", "--json").stdout)
+    check((info["serial"], info["serial2"]) == (first, second), repr(info))
+    info = json.loads(bench.ringctl("info", "n", "--json").stdout)
+    check("serial" not in info and os.path.exists(info["serial2"]), repr(info))
+    done = bench.ringctl("run", "--serial", "stdio", "--serial", "stdio", status=103)
+    check("Only one" in done.stderr, done.stderr)
+
+
+@test
 def nothing_half_made_stays(bench):
     for wrong in (["--disk-size", "large"], ["--memory", "lots"], ["--iso", "/nowhere.iso"],
                   ["--cpus", "99"], ["--engine", "steam"]):
