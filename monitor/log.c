@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <gio/gio.h>
 #include <stdio.h>
+#include <string.h>
+#include <unistd.h>
 
 #include "device.h"
 #include "log.h"
@@ -14,6 +16,7 @@
 
 static GMutex mutex;
 static FILE *log_file;
+static int log_fd = STDERR_FILENO;
 static GHashTable *said;
 
 bool log_open(const char *path, GError **error)
@@ -31,8 +34,20 @@ bool log_open(const char *path, GError **error)
         fclose(log_file);
     }
     log_file = file;
+    log_fd = fileno(file);
     g_mutex_unlock(&mutex);
     return true;
+}
+
+void log_emergency(const char *sentence)
+{
+    const char *const parts[] = {g_get_prgname(), ": ", sentence, "\n"};
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(parts); i++) {
+        if (parts[i] && write(log_fd, parts[i], strlen(parts[i])) < 0) {
+            return;
+        }
+    }
 }
 
 static void log_line(const char *device, const char *format, va_list args)

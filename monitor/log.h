@@ -10,3 +10,5 @@
 
 bool log_open(const char *path, GError **error);
 void log_message(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* From a signal handler: only system calls. */
+void log_emergency(const char *sentence);

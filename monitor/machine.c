@@ -5,11 +5,14 @@
  * itself.
  */
 #include <gio/gio.h>
+#include <glib-unix.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "ahci.h"
 #include "block/block.h"
 #include "engines.h"
+#include "host_memory.h"
 #include "lock.h"
 #include "machine_internal.h"
 
@@ -203,15 +206,44 @@ static unsigned map_ram(struct machine *m, uint64_t gpa, uint64_t offset, uint64
     return memory_map(m->memory, &ram);
 }
 
+static const char no_memory[] =
+    "The machine is paused because the host has no memory left for it. Close other programs, then "
+    "resume the machine; nothing is lost.";
+
+static gboolean memory_lacking(gint fd, GIOCondition condition, gpointer opaque)
+{
+    struct machine *m = opaque;
+    uint64_t count;
+
+    if (read(fd, &count, sizeof count) == sizeof count && m->state == MACHINE_RUNNING) {
+        machine_lock();
+        g_free(m->problem);
+        m->problem = g_strdup(no_memory);
+        device_log("memory", "%s", m->problem);
+        machine_request(m, REQUEST_IO_ERROR);
+        machine_unlock();
+    }
+    return G_SOURCE_CONTINUE;
+}
+
 static bool create_memory(struct machine *m, GError **error)
 {
     uint64_t bytes = m->config.memory_bytes;
 
+    if (!host_memory_check("", bytes, &m->memory_warning, error)) {
+        return false;
+    }
+    if (m->memory_warning) {
+        device_log("memory", "%s", m->memory_warning);
+    }
     m->low_memory = bytes > LOW_MEMORY_MAX ? LOW_MEMORY_SPLIT : bytes;
     m->high_memory = bytes - m->low_memory;
     m->memory = memory_new(bytes + POOL_EXTRA, error);
     if (!m->memory) {
         return false;
+    }
+    if (host_memory_event() >= 0) {
+        m->memory_source = g_unix_fd_add(host_memory_event(), G_IO_IN, memory_lacking, m);
     }
     m->ram = memory_alloc(m->memory, bytes, "ram");
     map_ram(m, 0, 0, m->low_memory);
@@ -385,6 +417,8 @@ void machine_free(struct machine *m)
     ports_free(m->ports);
     g_free(m->vga_rom);
     g_free(m->problem);
+    g_free(m->memory_warning);
+    g_clear_handle_id(&m->memory_source, g_source_remove);
     g_free(m->engine_reason);
     memory_free(m->memory);
     clock_free(m->clock);
@@ -416,6 +450,12 @@ void machine_pause(struct machine *m)
 void machine_resume(struct machine *m)
 {
     if (m->state != MACHINE_PAUSED && m->state != MACHINE_IO_ERROR) {
+        return;
+    }
+    if (!host_memory_settle()) {
+        g_free(m->problem);
+        m->problem = g_strdup(no_memory);
+        machine_set_state(m, MACHINE_IO_ERROR);
         return;
     }
     machine_go(m);
@@ -476,6 +516,11 @@ const char *machine_engine_name(const struct machine *m)
 const char *machine_engine_reason(const struct machine *m)
 {
     return m->engine_reason ? m->engine_reason : "";
+}
+
+const char *machine_warning(const struct machine *m)
+{
+    return m->memory_warning;
 }
 
 const char *machine_problem(const struct machine *m)

@@ -91,6 +91,8 @@ const char *machine_engine_name(const struct machine *machine);
 const char *machine_engine_reason(const struct machine *machine);
 /* In MACHINE_IO_ERROR: which disk, what is wrong and what to do; else NULL. */
 const char *machine_problem(const struct machine *machine);
+/* What the user should know though the machine runs, or NULL. */
+const char *machine_warning(const struct machine *machine);
 /* The pseudo-terminal behind a serial port, or NULL. */
 const char *machine_serial_path(const struct machine *machine, unsigned port);
 /* NULL `path` takes the disc out. `force`: even if the guest has locked the drive. */

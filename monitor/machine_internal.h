@@ -52,6 +52,8 @@ struct machine {
 
     char *problem;       /* about the last disk error, under the machine lock */
     char *engine_reason; /* why no faster one runs */
+    char *memory_warning;
+    guint memory_source;
     unsigned requests;   /* bits of enum machine_request, under the machine lock */
     unsigned exit_code;
     GSource *request_source;

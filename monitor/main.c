@@ -202,6 +202,7 @@ int main(int argc, char **argv)
     setlocale(LC_ALL, "");
     g_set_prgname("ringside-monitor");
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file size limit is an error like a full disk */
     if (!options_parse(&options, &argc, &argv, &error) ||
         (options.log && !log_open(options.log, &error))) {
         log_message("%s", error->message);

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "device.h"
+#include "host_memory.h"
 #include "memory.h"
 
 #define MAPPINGS_MAX 512u
@@ -76,7 +77,7 @@ static bool pool_create(struct memory *mem)
     mem->base = base;
     mem->code = map_anonymous(pages);
     mem->dirty = map_anonymous(pages);
-    return mem->code && mem->dirty;
+    return mem->code && mem->dirty && host_memory_guard(base, mem->max, mem->fd);
 }
 
 struct memory *memory_new(uint64_t pool_max, GError **error)
@@ -105,6 +106,7 @@ void memory_free(struct memory *mem)
         return;
     }
     if (mem->base) {
+        host_memory_unguard(mem->base);
         munmap(mem->base, mem->max);
     }
     if (mem->code) {

@@ -84,6 +84,8 @@ static void publish_state(struct serve *s)
     enum machine_state state = s->suspending ? MACHINE_SUSPENDING : machine_state(s->machine);
     const char *message = machine_problem(s->machine);
 
+    message = message ? message : machine_warning(s->machine);
+
     if (state == MACHINE_CRASHED) {
         message = "The guest's processor has stopped (triple fault). Reset the machine or power it "
                   "off.";

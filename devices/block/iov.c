@@ -88,6 +88,17 @@ int file_write(int fd, uint64_t offset, const void *buf, size_t len)
 
 #define IOV_BATCH 256u
 
+/* A page of guest memory that the host could not make for the kernel: host_memory.h helps us. */
+static void iov_touch(const struct iovec *iov, unsigned niov)
+{
+    for (unsigned i = 0; i < niov; i++) {
+        uint8_t *p = iov[i].iov_base, *end = p + iov[i].iov_len;
+        for (; p < end; p = MIN(p + 4096 - ((uintptr_t)p & 4095), end)) {
+            __atomic_fetch_or(p, 0, __ATOMIC_RELAXED);
+        }
+    }
+}
+
 /* One step of a transfer: at most IOV_BATCH pieces. Returns bytes moved, 0 at the end, or -errno.
  */
 static ssize_t file_step(int fd, bool write, uint64_t offset, const struct iovec *iov,
@@ -106,12 +117,17 @@ static ssize_t file_step(int fd, bool write, uint64_t offset, const struct iovec
         want -= bytes;
         skip = 0;
     }
-    ssize_t r;
-    do {
-        r = write ? pwritev(fd, part, n, (off_t)(offset + done))
-                  : preadv(fd, part, n, (off_t)(offset + done));
-    } while (r < 0 && errno == EINTR);
-    return r < 0 ? -errno : r;
+    bool touched = false;
+    for (;;) {
+        ssize_t r = write ? pwritev(fd, part, n, (off_t)(offset + done))
+                          : preadv(fd, part, n, (off_t)(offset + done));
+        if (r < 0 && errno == EFAULT && !touched) {
+            touched = true;
+            iov_touch(part, n);
+        } else if (r >= 0 || errno != EINTR) {
+            return r < 0 ? -errno : r;
+        }
+    }
 }
 
 int file_readv(int fd, uint64_t offset, const struct iovec *iov, unsigned niov, uint64_t len)

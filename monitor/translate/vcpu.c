@@ -182,7 +182,7 @@ static void fault_handler(int sig, siginfo_t *info, void *context)
         return;
     }
     unsigned trap = uc->uc_mcontext.gregs[REG_TRAPNO];
-    if (trap == EXC_PF && window_signal(v, uc->uc_mcontext.gregs)) {
+    if (trap == EXC_PF && sig != SIGBUS && window_signal(v, uc->uc_mcontext.gregs)) {
         return;
     }
     if (trap == EXC_PF) { /* the host could not give a page of guest memory */

@@ -4,10 +4,16 @@
  * files, and random writes to every port and register.
  */
 #include <elf.h>
+#include <fcntl.h>
 #include <gio/gio.h>
 #include <glib/gstdio.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "bench.h"
+#include "block/block_driver.h"
+#include "host_memory.h"
 #include "machine_internal.h"
 
 static const struct cpu_bus *bus;
@@ -213,6 +219,99 @@ static void test_acpi(void)
     machine_free(m);
 }
 
+/* What a file of the pretended host says. */
+static void host_file(const char *root, const char *path, const char *text)
+{
+    g_autofree char *name = g_build_filename(root, path, NULL), *folder = g_path_get_dirname(name);
+
+    g_mkdir_with_parents(folder, 0700);
+    g_assert_true(g_file_set_contents(name, text, -1, NULL));
+}
+
+static void test_host_memory(void)
+{
+    g_autofree char *root = g_dir_make_tmp("ringside-host-XXXXXX", NULL), *warning = NULL;
+    g_autofree char *remove = g_strdup_printf("rm -r '%s'", root);
+    g_autoptr(GError) error = NULL;
+    const uint64_t gib = 1u << 30;
+
+    host_file(root, "proc/meminfo",
+              "MemTotal: 8388608 kB\nMemAvailable:  3145728 kB\n"
+              "SwapTotal: 2097152 kB\nSwapFree: 1048576 kB\n");
+    g_assert_true(host_memory_check(root, 4 * gib, &warning, NULL));
+    g_assert_null(warning);
+    g_assert_true(host_memory_check(root, 5 * gib, &warning, NULL));
+    g_assert_nonnull(strstr(warning, "5120 MiB is more than the host has free now (4096 MiB)"));
+    g_clear_pointer(&warning, g_free);
+    g_assert_false(host_memory_check(root, 11 * gib, &warning, &error));
+    g_assert_nonnull(strstr(error->message, "than this host has (10240 MiB)"));
+    g_clear_error(&error);
+    host_file(root, "proc/self/cgroup", "1:name=old:/x\n0::/user/app\n");
+    host_file(root, "sys/fs/cgroup/user/app/memory.max", "max\n");
+    host_file(root, "sys/fs/cgroup/user/memory.max", "2147483648\n");
+    g_assert_false(host_memory_check(root, 3 * gib, &warning, &error));
+    g_assert_nonnull(strstr(error->message, "control group has (2048 MiB)"));
+    g_assert_true(host_memory_check(root, gib, &warning, NULL));
+    g_assert_null(warning);
+    g_assert_true(g_spawn_command_line_sync(remove, NULL, NULL, NULL, NULL));
+}
+
+static void wait_state(struct machine *m, enum machine_state state)
+{
+    for (unsigned i = 0; i < 500 && machine_state(m) != state; i++) {
+        g_main_context_iteration(NULL, FALSE);
+        g_usleep(2000);
+    }
+    g_assert_cmpint(machine_state(m), ==, state);
+}
+
+/* Bytes that the process has mapped. */
+static rlim_t address_space(void)
+{
+    g_autofree char *text = NULL;
+
+    g_assert_true(g_file_get_contents("/proc/self/statm", &text, NULL, NULL));
+    return g_ascii_strtoull(text, NULL, 10) * (rlim_t)sysconf(_SC_PAGESIZE);
+}
+
+/* The host's lack of pages, played by a pool file that is too short: also for the kernel's own
+ * accesses. The machine pauses, cannot go on before there is memory, and has lost nothing then. */
+static void test_lacking_memory(void)
+{
+    struct machine *m = machine_make();
+    const uint64_t far = m->config.memory_bytes / 2;
+    struct rlimit old, low;
+    int fd = memory_pool_fd(m->memory), program = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+    struct stat st;
+    struct iovec iov = {m->ram + far + 0x3ffe, 4};
+
+    g_assert_cmpint(fstat(fd, &st), ==, 0);
+    g_assert_true(machine_start(m, NULL));
+    g_assert_cmpint(ftruncate(fd, (off_t)far), ==, 0);
+    poke(m, far + 0x1000, 0x5a);
+    m->ram[far + 0x1001] = 0xa5;
+    g_assert_cmpint(file_readv(program, 0, &iov, 1, 4), ==, 0);
+    g_assert_cmpmem(m->ram + far + 0x3ffe, 4, "\177ELF", 4);
+    wait_state(m, MACHINE_IO_ERROR);
+    g_assert_nonnull(strstr(machine_problem(m), "no memory"));
+    getrlimit(RLIMIT_AS, &old);
+    low = (struct rlimit){address_space(), old.rlim_max};
+    setrlimit(RLIMIT_AS, &low);
+    machine_resume(m);
+    setrlimit(RLIMIT_AS, &old);
+    g_assert_cmpint(machine_state(m), ==, MACHINE_IO_ERROR);
+    g_assert_cmpint(ftruncate(fd, st.st_size), ==, 0);
+    machine_resume(m);
+    g_assert_cmpint(machine_state(m), ==, MACHINE_RUNNING);
+    g_assert_cmphex(m->ram[far + 0x1000], ==, 0x5a);
+    g_assert_cmphex(m->ram[far + 0x1001], ==, 0xa5);
+    uint8_t in_file[4];
+    g_assert_cmpint(pread(fd, in_file, 4, (off_t)(far + 0x3ffe)), ==, 4);
+    g_assert_cmpmem(in_file, 4, "\177ELF", 4);
+    close(program);
+    machine_free(m);
+}
+
 static void test_power(void)
 {
     struct machine *m = machine_make();
@@ -370,6 +469,8 @@ int main(int argc, char **argv)
     g_test_add_func("/machine/pci", test_pci);
     g_test_add_func("/machine/acpi", test_acpi);
     g_test_add_func("/machine/power", test_power);
+    g_test_add_func("/machine/host_memory", test_host_memory);
+    g_test_add_func("/machine/lacking_memory", test_lacking_memory);
     g_test_add_func("/machine/hostile", test_hostile);
     g_test_add_func("/machine/save", test_save);
     g_test_add_func("/machine/pvh", test_pvh);

@@ -111,6 +111,17 @@ DO = {
     "nothing": "",
     "reboot": "reboot -f\n",
     "wait": "echo WAITING; sleep 3600\n",
+    # Pages that Linux was told to leave alone (mem=): nobody touched them before.
+    "far-memory": r"""
+echo WAITING; sleep 8
+i=0; bad=0
+while [ $i -lt 32 ]; do devmem $((0x28000000 + i * 4096)) 32 $((i + 77)); i=$((i+1)); done
+i=0
+while [ $i -lt 32 ]; do
+    [ $(($(devmem $((0x28000000 + i * 4096)) 32))) = $((i + 77)) ] || bad=$((bad+1)); i=$((i+1))
+done
+echo "TOUCHED bad=$bad"
+""",
     # More than the port's FIFO, so that interrupts are needed.
     "second-port": "for i in 1 2 3 4 5 6 7 8; do echo HELLO FROM TTYS1; done > /dev/ttyS1; "
                    "stty -F /dev/ttyS1 -a | head -1; dmesg | grep 'ttyS1 at'\n",

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What users get to read when something is wrong, and that nothing is lost."""
 import os
+import re
 import subprocess
 import time
 
@@ -121,6 +122,42 @@ def damaged_state_file_is_kept(bench):
     check(m.state() == "off", "the damaged state could not be given up")
     m.start()
     m.wait_text("GNU GRUB", 30)
+
+
+def pool_file(m):
+    folder = "/proc/%d/fd/" % m.pid()
+    return next(folder + n for n in os.listdir(folder)
+                if "memfd:ringside-ram" in os.readlink(folder + n))
+
+
+@test
+def host_out_of_memory_pauses_the_machine(bench):
+    log = bench.path("serial.txt")
+    m = bench.machine(kernel=images.kernel(), initrd=images.initramfs(), serial=log, memory="1G",
+                      append="console=ttyS0 quiet mem=512M do=far-memory")
+    m.start()
+    wait(lambda: os.path.exists(log) and "WAITING" in open(log).read(), 60, "the guest to be up")
+    # No page behind the file's end can be had, as when the host has none.
+    pool = pool_file(m)
+    size = os.stat(pool).st_size
+    os.truncate(pool, 600 << 20)
+    m.wait_state("io-error", 30)
+    check("no memory left" in m.info()["state-message"], repr(m.info()))
+    check("no memory left" in m.log(), "the log does not say it")
+    os.truncate(pool, size)
+    m.do("resume")
+    wait(lambda: "TOUCHED" in open(log).read(), 30, "the guest to go on")
+    check("TOUCHED bad=0" in open(log).read(), "memory was lost")
+    m.wait_state("off", 30)
+
+
+@test
+def more_memory_than_the_host_has_is_refused(bench):
+    total = int(re.search(r"MemTotal:\s*(\d+)", open("/proc/meminfo").read())[1]) >> 10
+    swap = int(re.search(r"SwapTotal:\s*(\d+)", open("/proc/meminfo").read())[1]) >> 10
+    m = bench.machine(memory="%dM" % (total + swap + 1024))
+    sentence = start_error(m)
+    check("MiB is more than" in sentence and "less memory" in sentence, sentence)
 
 
 @test
