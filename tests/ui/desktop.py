@@ -272,6 +272,23 @@ class App:
         self.click(node)
 
 
+def drag_file(desktop, path, app, node):
+    """Drags a file out of another program's window and drops it on a widget."""
+    source = desktop.run([PYTHON, os.path.join(os.path.dirname(os.path.abspath(__file__)), "drag_source.py"), path])
+    wid = until("the drag source", lambda: sh("xdotool", "search", "--onlyvisible", "--name", "^Drag source$"))
+    sh("xdotool", "windowmove", "--sync", wid, "0", "0")
+    geometry = dict(line.split("=") for line in sh("xdotool", "getwindowgeometry", "--shell", wid).splitlines())
+    x, y = int(geometry["X"]) + int(geometry["WIDTH"]) // 2, int(geometry["Y"]) + int(geometry["HEIGHT"]) * 2 // 3
+    to_x, to_y = app.place(node)
+    sh("xdotool", "mousemove", str(x), str(y), "mousedown", "1")
+    for step in range(1, 21):
+        time.sleep(.05)
+        sh("xdotool", "mousemove", str(x + (to_x - x) * step // 20), str(y + (to_y - y) * step // 20))
+    time.sleep(.5)
+    sh("xdotool", "mouseup", "1")
+    source.wait(20)
+
+
 def key(*keys):
     sh("xdotool", "key", "--delay", "40", *keys)
 

@@ -5,7 +5,7 @@ import os
 import sys
 
 import images
-from desktop import Desktop, key, run_cases, type_text, until
+from desktop import Desktop, drag_file, key, run_cases, type_text, until
 
 PROGRAM, FAKE = sys.argv[1:3]
 
@@ -47,6 +47,69 @@ def three_clicks():
             settings = file.read()
         assert "os=debian11" in settings and f"path={desktop.home}/debian.iso" in settings, settings
         until("the monitor", desktop.monitors)
+
+
+def debian_disc(desktop):
+    """Where the wizard does not look for images by itself."""
+    os.makedirs(desktop.home + "/deep/down/here")
+    path = desktop.home + "/deep/down/here/elsewhere.iso"
+    images.disc(path, "Debian 11.3.0 amd64 n")
+    return path
+
+
+def check_made(desktop, app, path):
+    """The detected system is shown; Create makes its machine and starts it."""
+    app.find("Debian 11", "label")
+    app.find("elsewhere.iso", "label")
+    app.press("Next")
+    app.press("Create")
+    app.find("Guest screen")
+    with open(desktop.machines + "/debian-11/machine.ini") as file:
+        settings = file.read()
+    assert "os=debian11" in settings and f"path={path}" in settings, settings
+
+
+def chosen_in_the_file_chooser():
+    with Desktop() as desktop:
+        desktop.env["RINGSIDE_MONITOR"] = FAKE
+        path = debian_disc(desktop)
+        app = desktop.start(PROGRAM)
+        app.press("New Machine…")
+        app.press("Choose a File…")
+        app.find("Choose", "push button")
+        key("Escape")
+        until("the chooser to close", lambda: not app.look("Choose", "push button"))
+        app.press("Choose a File…")
+        app.find("Choose", "push button")
+        key("ctrl+l")
+        key("ctrl+a")
+        type_text(path)
+        key("Return")
+        check_made(desktop, app, path)
+
+
+def dropped_on_the_wizard():
+    with Desktop() as desktop:
+        desktop.env["RINGSIDE_MONITOR"] = FAKE
+        path = debian_disc(desktop)
+        app = desktop.start(PROGRAM)
+        app.press("New Machine…")
+        with open(desktop.home + "/letter.iso", "w") as file:
+            file.write("Dear installer\n" * 9000)
+        area = app.find("Choose the installer’s disc image (.iso), or drop it here.", "label")
+        drag_file(desktop, desktop.home + "/letter.iso", app, area)
+        app.expect("“letter.iso” is not a disc image.")
+        drag_file(desktop, path, app, area)
+        check_made(desktop, app, path)
+
+
+def dropped_on_the_window():
+    with Desktop() as desktop:
+        desktop.env["RINGSIDE_MONITOR"] = FAKE
+        path = debian_disc(desktop)
+        app = desktop.start(PROGRAM)
+        drag_file(desktop, path, app, app.find("New Machine…"))
+        check_made(desktop, app, path)
 
 
 def name_in_use():
@@ -91,4 +154,5 @@ def failure_leaves_nothing():
 
 
 if __name__ == "__main__":
-    run_cases(wrong_files, three_clicks, name_in_use, failure_leaves_nothing)
+    run_cases(wrong_files, three_clicks, chosen_in_the_file_chooser, dropped_on_the_wizard, dropped_on_the_window,
+              name_in_use, failure_leaves_nothing)
