@@ -350,15 +350,15 @@ def main():
         print(make())
     for arch in "amd64", "i386":
         print(installer_text(arch))
-    print(installer_gtk())
+        print(installer_gtk(arch))
 
 
 def installer_text(arch):
     return installer(arch, "text", "nomodeset fb=false")
 
 
-def installer_gtk():
-    return installer("amd64", "gtk", "quiet")
+def installer_gtk(arch):
+    return installer(arch, "gtk", "quiet")
 
 
 if __name__ == "__main__":

@@ -67,13 +67,12 @@ def moved_from(m, row, what):
     return selected_row(m.picture())
 
 
-@test
-def graphical_installer_shows_languages_and_keys_and_mouse_move(bench):
-    m = bench.machine(iso=images.installer_gtk(), memory="1100M")
+def graphical(bench, arch):
+    m = bench.machine(iso=images.installer_gtk(arch), memory="1100M")
     m.start()
     settled(m, 60, 240)
     wait(lambda: selected_row(m.picture()), 60, "the list of languages")
-    m.keep_picture("installer-gtk")
+    m.keep_picture("installer-gtk-" + arch)
     english = selected_row(m.picture())
     m.key("down")
     below = moved_from(m, english, "the selection to follow the key")
@@ -82,8 +81,18 @@ def graphical_installer_shows_languages_and_keys_and_mouse_move(bench):
     m.bench.ringctl("mouse", "--", m.name, -1200, -1200)
     m.bench.ringctl("mouse", "--click", "--", m.name, 60, 250)
     clicked = moved_from(m, below, "the selection to follow the mouse")
-    m.keep_picture("installer-gtk-clicked")
+    m.keep_picture("installer-gtk-clicked-" + arch)
     note("selected: %d, after Down %d, after the click %d" % (english, below, clicked))
+
+
+@test
+def graphical_installer_amd64_keys_and_mouse_move(bench):
+    graphical(bench, "amd64")
+
+
+@test
+def graphical_installer_i386_keys_and_mouse_move(bench):
+    graphical(bench, "i386")
 
 
 main()

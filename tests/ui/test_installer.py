@@ -8,43 +8,18 @@ import subprocess
 import sys
 import time
 
-from desktop import Desktop, key, screenshot, skip, until
+from desktop import Desktop, key, until
+from guest_window import (TRIM, difference, gray, guest_image, make_by_wizard, pause_and_resume, suspend_and_resume,
+                          window)
 
 PROGRAM = sys.argv[1]
 RINGCTL = os.path.join(os.path.dirname(PROGRAM), "../app/ringctl")
-GUEST_TESTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../guest")
-
-
-def installer():
-    code = "import images; print(images.installer_text('amd64'))"
-    made = subprocess.run([sys.executable, "-c", code], cwd=GUEST_TESTS, capture_output=True, text=True)
-    if made.returncode:
-        skip("the installer's image cannot be made: " + made.stderr.strip().splitlines()[-1])
-    return made.stdout.strip().splitlines()[-1]
-
-
-def gray(*source):
-    """A small gray picture: scaling and dithering hardly matter in it."""
-    return subprocess.run(["convert", *source, "-resize", "200x150!", "-colorspace", "Gray", "-depth", "8", "gray:-"],
-                          capture_output=True, check=True).stdout
-
-
-def difference(a, b):
-    return sum(abs(x - y) > 24 for x, y in zip(a, b))
 
 
 def framebuffer(desktop, name):
     path = desktop.home + "/guest.png"
     subprocess.run([RINGCTL, "screenshot", name, path], env=desktop.env, check=True, capture_output=True)
     return gray(path)
-
-
-def window(desktop, app):
-    x, y, w, h = app.box(app.find("Guest screen"))
-    screenshot(desktop.home + "/shot.png")
-    # the screen in the widget, without what surrounds it when the shapes differ
-    return gray(desktop.home + "/shot.png", "-crop", f"{w}x{h}+{x}+{y}", "+repage", "-bordercolor", "black",
-                "-border", "1", "-fuzz", "2%", "-trim", "+repage")
 
 
 def is_list(pixels):
@@ -66,18 +41,14 @@ def wait_list(desktop, name, seconds):
 
 
 def main():
-    iso = installer()
+    iso = guest_image("installer_text('amd64')")
     with Desktop(size="1600x1200") as desktop:
         shutil.copy(iso, desktop.home + "/debian-12-installer.iso")
         app = desktop.start(PROGRAM)
-        app.press("New Machine…")
-        app.click(app.find("debian-12-installer.iso", "label"))
-        app.press("Next")
-        app.press("Create")
-        app.find("Guest screen")
+        make_by_wizard(app, "debian-12-installer.iso")
         name = os.listdir(desktop.machines)[0]
         before = wait_list(desktop, name, 180)
-        until("the list in the window", lambda: difference(window(desktop, app), framebuffer(desktop, name)) < 900, 20)
+        until("the list in the window", lambda: difference(window(desktop, app, *TRIM), framebuffer(desktop, name)) < 900, 20)
         app.click(app.find("Guest screen"))
         key("Down", "Down")
         time.sleep(2)
@@ -85,15 +56,8 @@ def main():
         assert difference(before, moved) > 20, "the arrow keys did not move the list"
         assert is_list(moved), "the list is gone"
         key("ctrl+alt")
-        app.press("Pause")
-        app.expect("The machine is paused.")
-        app.press("Resume")
-        until("running again", lambda: "The machine is paused." not in app.text())
-        app.press("Suspend")
-        app.find("Suspended", "label", timeout=60)
-        until("the monitor's end", lambda: not desktop.monitors(), 60)
-        app.press("Resume")
-        app.find("Guest screen", timeout=60)
+        pause_and_resume(app)
+        suspend_and_resume(desktop, app)
         until("it runs", lambda: subprocess.run([RINGCTL, "wait", name, "--state", "running", "--timeout", "1"],
                                                 env=desktop.env, capture_output=True).returncode == 0, 60)
         until("the same list", lambda: difference(moved, framebuffer(desktop, name)) < 20, 30)
