@@ -15,6 +15,7 @@ static const struct ringctl_command commands[] = {
     {"info", "NAME", "show all about a machine", ringctl_info},
     {"create", "NAME", "make a machine", ringctl_create},
     {"delete", "NAME", "move a machine to the trash", ringctl_delete},
+    {"disk", "NAME", "add a disk to a machine, or remove one", ringctl_disk},
     {"start", "NAME", "start a machine, or go on with a suspended one", ringctl_start},
     {"stop", "NAME", "ask the guest to shut down; --force: pull the plug", ringctl_stop},
     {"pause", "NAME", "stop the machine's time", ringctl_pause},

@@ -80,6 +80,9 @@ bool ringctl_key_for_char(char c, unsigned *code, bool *shift);
 /* "ctrl-alt-delete" to codes; how many, 0 and an error for an unknown name. */
 unsigned ringctl_keys_parse(const char *chord, unsigned codes[], unsigned max, GError **error);
 
+/* ringctl_create.c: an empty image; `size` as people write it */
+bool ringctl_make_disk(const char *path, const char *size, GError **error);
+
 /* The commands */
 #define RINGCTL_COMMAND(name)                                                                      \
     bool name(const struct ringctl_command *command, int argc, char **argv, GError **error)
@@ -87,6 +90,7 @@ RINGCTL_COMMAND(ringctl_list);
 RINGCTL_COMMAND(ringctl_info);
 RINGCTL_COMMAND(ringctl_create);
 RINGCTL_COMMAND(ringctl_delete);
+RINGCTL_COMMAND(ringctl_disk);
 RINGCTL_COMMAND(ringctl_start);
 RINGCTL_COMMAND(ringctl_stop);
 RINGCTL_COMMAND(ringctl_pause);

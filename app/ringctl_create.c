@@ -157,12 +157,11 @@ static bool fill(struct settings *s, const struct create *c, GError **error)
            need_file(c->disk, error) && need_file(c->kernel, error) && need_file(c->initrd, error);
 }
 
-static bool make_disk(const char *folder, const char *size, GError **error)
+bool ringctl_make_disk(const char *path, const char *size, GError **error)
 {
     g_autofree char *program = ringctl_find_monitor(error);
-    g_autofree char *path = g_build_filename(folder, "disk0.qcow2", NULL);
     g_autofree char *said = NULL;
-    char *argv[] = {program, (char *)"--create-disk", path, (char *)size, NULL};
+    char *argv[] = {program, (char *)"--create-disk", (char *)path, (char *)size, NULL};
     const char *text;
     int status;
 
@@ -205,6 +204,7 @@ static bool create_in(const char *library, const char *id, const struct settings
 {
     g_autofree char *folder = g_build_filename(library, id, NULL);
     g_autofree char *aside = g_build_filename(library, ".new-XXXXXX", NULL);
+    g_autofree char *disk = NULL;
     g_autoptr(RsSettings) check = NULL;
     bool ok;
 
@@ -214,8 +214,9 @@ static bool create_in(const char *library, const char *id, const struct settings
     if (g_mkdir_with_parents(library, 0700) < 0 || !g_mkdtemp(aside)) {
         return ringctl_fail(error, RINGCTL_FAILED, "%s: %s.", library, g_strerror(errno));
     }
+    disk = g_build_filename(aside, "disk0.qcow2", NULL);
     ok = settings_save(s, aside, error) && (check = settings_load(aside, error)) &&
-         (!c->disk_size || make_disk(aside, c->disk_size, error)) &&
+         (!c->disk_size || ringctl_make_disk(disk, c->disk_size, error)) &&
          move_into_place(aside, folder, error);
     if (!ok) {
         remove_tree(aside, NULL);

@@ -208,11 +208,10 @@ static void set_program_error(const char *text, GError **error)
                 *clean ? clean : _("It failed without saying why."));
 }
 
-static bool create_disk(const char *folder, uint64_t bytes, GCancellable *cancellable,
-                        GError **error)
+bool rs_draft_create_disk(const char *path, uint64_t bytes, GCancellable *cancellable,
+                          GError **error)
 {
     g_autofree char *program = rs_host_find_monitor(error);
-    g_autofree char *path = g_build_filename(folder, DISK_FILE, NULL);
     g_autofree char *size = g_strdup_printf("%" G_GUINT64_FORMAT, bytes);
     g_autofree char *text = NULL;
 
@@ -347,8 +346,10 @@ static bool fill(const char *folder, const Creation *creation, GCancellable *can
 {
     const RsDraft *draft = creation->draft;
     g_autoptr(RsSettings) settings = draft_settings(draft);
+    g_autofree char *disk = g_build_filename(folder, DISK_FILE, NULL);
 
-    return (!draft->disk_bytes || create_disk(folder, draft->disk_bytes, cancellable, error)) &&
+    return (!draft->disk_bytes ||
+            rs_draft_create_disk(disk, draft->disk_bytes, cancellable, error)) &&
            (!draft->demo || make_demo(folder, creation, cancellable, error)) &&
            !g_cancellable_set_error_if_cancelled(cancellable, error) &&
            settings_save(settings, folder, error);

@@ -42,3 +42,7 @@ void rs_draft_create_async(const RsDraft *draft, RsDraftProgress progress, gpoin
                            GCancellable *cancellable, GAsyncReadyCallback callback, gpointer data);
 /* The new machine's id. */
 char *rs_draft_create_finish(GAsyncResult *result, GError **error);
+
+/* An empty disk image in a new file. */
+bool rs_draft_create_disk(const char *path, uint64_t bytes, GCancellable *cancellable,
+                          GError **error);

@@ -728,6 +728,11 @@ bool rs_machine_is_active(RsMachine *self)
            self->state == RS_MACHINE_IO_ERROR;
 }
 
+bool rs_machine_is_connected(RsMachine *self)
+{
+    return self->bus != NULL;
+}
+
 const struct settings *rs_machine_get_settings(RsMachine *self)
 {
     return self->settings;

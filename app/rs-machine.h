@@ -51,6 +51,8 @@ const char *rs_machine_get_medium(RsMachine *self);
 bool rs_machine_get_absolute(RsMachine *self);
 /* A monitor runs for it: starting to suspending, io-error. */
 bool rs_machine_is_active(RsMachine *self);
+/* Also for a crashed one: its monitor still holds its files. */
+bool rs_machine_is_connected(RsMachine *self);
 
 /* The settings belong to the machine. */
 const struct settings *rs_machine_get_settings(RsMachine *self);

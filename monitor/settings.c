@@ -452,3 +452,55 @@ bool settings_save(const struct settings *s, const char *folder, GError **error)
     }
     return true;
 }
+
+/* --- disks --- */
+
+int settings_add_disk(struct settings *s, const char *path, const char *format)
+{
+    for (unsigned i = 0; i < SETTINGS_MAX_DISK; i++) {
+        if (!s->disk[i].path) {
+            settings_remove_disk(s, i);
+            s->disk[i] = (struct settings_disk){g_strdup(path), g_strdup(format), false};
+            return (int)i;
+        }
+    }
+    return -1;
+}
+
+void settings_remove_disk(struct settings *s, unsigned slot)
+{
+    g_free(s->disk[slot].path);
+    g_free(s->disk[slot].format);
+    s->disk[slot] = (struct settings_disk){0};
+}
+
+char *settings_disk_file(const struct settings *s, unsigned slot, const char *folder)
+{
+    const char *path = s->disk[slot].path;
+
+    return path ? g_canonicalize_filename(path, folder) : NULL;
+}
+
+bool settings_has_disk(const struct settings *s, const char *path, const char *folder)
+{
+    g_autofree char *file = g_canonicalize_filename(path, folder);
+
+    for (unsigned i = 0; i < SETTINGS_MAX_DISK; i++) {
+        g_autofree char *other = settings_disk_file(s, i, folder);
+        if (!g_strcmp0(file, other)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+char *settings_new_disk_name(const struct settings *s, const char *folder)
+{
+    for (unsigned n = 0;; n++) {
+        g_autofree char *name = g_strdup_printf("disk%u.qcow2", n);
+        g_autofree char *file = g_build_filename(folder, name, NULL);
+        if (!settings_has_disk(s, name, folder) && !g_file_test(file, G_FILE_TEST_EXISTS)) {
+            return g_steal_pointer(&name);
+        }
+    }
+}

@@ -50,3 +50,14 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(RsSettings, settings_free)
 struct settings *settings_load(const char *folder, GError **error);
 /* Writes aside, fsyncs, renames. Keeps unknown keys and comments of the file that is there. */
 bool settings_save(const struct settings *s, const char *folder, GError **error);
+
+/* Puts a disk into the first free slot; its number, or -1 when there is none. */
+int settings_add_disk(struct settings *s, const char *path, const char *format);
+/* The file stays. */
+void settings_remove_disk(struct settings *s, unsigned slot);
+/* "disk1.qcow2": the first such name that neither the settings nor the folder have. */
+char *settings_new_disk_name(const struct settings *s, const char *folder);
+/* A disk's file, wherever it lies. NULL: there is no such disk. */
+char *settings_disk_file(const struct settings *s, unsigned slot, const char *folder);
+/* Is the file one of the disks already? */
+bool settings_has_disk(const struct settings *s, const char *path, const char *folder);

@@ -14,7 +14,7 @@ static const struct {
     [RS_MACHINE_PAUSED] = {N_("Paused"), "state-paused"},
     [RS_MACHINE_SUSPENDING] = {N_("Suspending"), "state-paused"},
     [RS_MACHINE_SUSPENDED] = {N_("Suspended"), "state-paused"},
-    [RS_MACHINE_IO_ERROR] = {N_("Stopped: storage error"), "state-error"},
+    [RS_MACHINE_IO_ERROR] = {N_("Paused: the host is full"), "state-error"},
     [RS_MACHINE_CRASHED] = {N_("Crashed"), "state-error"},
     [RS_MACHINE_BROKEN] = {N_("Settings cannot be read"), "state-error"},
 };

@@ -265,11 +265,30 @@ class App:
         time.sleep(.05)
         sh("xdotool", "click", "--repeat", str(repeat), "--delay", "60", str(button))
 
+    def usable(self, name, role="push button"):
+        return self.find(name, role).get_state_set().contains(Atspi.StateType.SENSITIVE)
+
     def press(self, name, role="push button"):
         """Finds and clicks, waiting until it is sensitive."""
         node = self.find(name, role)
         until(f"“{name}” to be usable", lambda: node.get_state_set().contains(Atspi.StateType.SENSITIVE))
         self.click(node)
+
+
+def choose_file(app, path, button):
+    """Types a path into GTK's file chooser, which is open. The list of completions may take the first Return."""
+    app.find(button, "push button")
+    key("ctrl+l")
+    time.sleep(.3)
+    key("ctrl+a")
+    type_text(path)
+    time.sleep(.5)
+    for _ in range(5):
+        key("Return")
+        time.sleep(.7)
+        if not app.look(button, "push button"):
+            return
+    raise AssertionError("the file chooser stays open")
 
 
 def drag_file(desktop, path, app, node):

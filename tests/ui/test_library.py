@@ -5,7 +5,7 @@ import os
 import sys
 import time
 
-from desktop import Desktop, key, run_cases, type_text, until
+from desktop import Desktop, choose_file, key, run_cases, type_text, until
 
 PROGRAM, FAKE = sys.argv[1:3]
 
@@ -89,6 +89,86 @@ def settings():
         assert "name=Omega" in text and "memory=512" in text, text
 
 
+def machine_file(desktop):
+    with open(desktop.machines + "/alpha/machine.ini") as file:
+        return file.read()
+
+
+def open_settings(app):
+    app.click(app.find("Alpha", "label"))
+    time.sleep(.5)
+    key("ctrl+comma")
+    app.find("Machine Settings")
+
+
+def add_image(app, path):
+    app.press("Add Image…")
+    choose_file(app, path, "Add")
+
+
+def disks():
+    """A new disk and an image are added; one is removed again, and its file stays."""
+    with Library("Alpha") as desktop:
+        desktop.env["RINGSIDE_MONITOR"] = os.path.join(os.path.dirname(PROGRAM), "../monitor/ringside-monitor")
+        image = desktop.home + "/other.img"
+        with open(image, "wb") as file:
+            file.truncate(1 << 20)
+        first = desktop.machines + "/alpha/disk0.qcow2"
+        app = desktop.start(PROGRAM)
+        open_settings(app)
+        app.press("New Disk…")
+        app.click(app.find("Size (GiB)"))
+        key("ctrl+a")
+        type_text("3")
+        app.press("Add")
+        app.find("disk0.qcow2, new, 3.0\u00a0GiB", "label")
+        assert not os.path.exists(first), "a disk was made before the settings were saved"
+        app.press("Cancel")
+        until("the window to close", lambda: not app.look("Machine Settings"))
+        assert not os.path.exists(first) and "disk0" not in machine_file(desktop)
+        open_settings(app)
+        app.press("New Disk…")
+        app.press("Add")
+        app.find("Disk 1", "label")
+        add_image(app, image)
+        app.find(image, "label")
+        add_image(app, image)
+        app.expect("is a disk of this machine already.")
+        key("Escape")
+        until("the sentence to go", lambda: "already" not in app.text())
+        app.press("Save")
+        until("the window to close", lambda: not app.look("Machine Settings"))
+        text = machine_file(desktop)
+        assert "path=disk0.qcow2" in text and f"path={image}" in text, text
+        assert os.path.getsize(first) > 0
+        open_settings(app)
+        app.press("Remove Disk 1")
+        app.find(f"The file of the removed disk is kept: {first}", "label")
+        app.press("Save")
+        until("the window to close", lambda: not app.look("Machine Settings"))
+        text = machine_file(desktop)
+        assert "disk0" not in text and f"path={image}" in text, text
+        assert os.path.exists(first), "the removed disk's file is gone"
+
+
+def disks_of_a_running_machine():
+    """Somebody else starts it while its settings are open and changed."""
+    with Library("Alpha") as desktop:
+        with open(desktop.machines + "/alpha/machine.ini", "a") as file:
+            file.write("[disk0]\npath=disk0.qcow2\n")
+        app = desktop.start(PROGRAM)
+        open_settings(app)
+        app.press("Remove Disk 1")
+        app.find("The file of the removed disk is kept: " + desktop.machines + "/alpha/disk0.qcow2", "label")
+        desktop.run([FAKE, "--machine", desktop.machines + "/alpha"])
+        app.find("Disks can be added and removed while the machine is off.", "label")
+        for name in "New Disk…", "Add Image…":
+            assert not app.usable(name), name
+        app.press("Save")
+        app.find("The Settings Were Not Saved")
+        assert "[disk0]" in machine_file(desktop)
+
+
 def broken():
     """A person spoils machine.ini while the library is open; then mends it."""
     with Library("Alpha") as desktop:
@@ -107,4 +187,4 @@ def broken():
 
 
 if __name__ == "__main__":
-    run_cases(delete, rename_and_search, settings, broken)
+    run_cases(delete, rename_and_search, settings, disks, disks_of_a_running_machine, broken)

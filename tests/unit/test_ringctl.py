@@ -12,7 +12,7 @@ from harness import check, main, test
 @test
 def help_and_wrong_usage(bench):
     check("screenshot" in bench.ringctl("--help").stdout, "no help")
-    for command in "list create start stop pause resume suspend reset delete info screenshot type " \
+    for command in "list create disk start stop pause resume suspend reset delete info screenshot type " \
                    "key insert eject wait run".split():
         check(command in bench.ringctl(command, "--help").stdout, "no help for " + command)
     bench.ringctl("dance", status=1)
@@ -48,6 +48,35 @@ def two_serial_ports(bench):
     check("serial" not in info and os.path.exists(info["serial2"]), repr(info))
     done = bench.ringctl("run", "--serial", "stdio", "--serial", "stdio", status=103)
     check("Only one" in done.stderr, done.stderr)
+
+
+@test
+def disks_are_added_and_removed(bench):
+    m = bench.machine(memory="64M", disk_size="1G")
+    image = bench.path("other.img")
+    with open(image, "wb") as data:
+        data.truncate(1 << 20)
+    m.do("disk", "--new", "2G")
+    m.do("disk", "--add", image)
+    info = m.info()
+    check((info["disk0"], info["disk1"], info["disk2"]) == ("disk0.qcow2", "disk1.qcow2", image), repr(info))
+    check("already" in m.do("disk", "--add", image, status=1).stderr, "the same image twice")
+    for wrong in (["--add", "/nowhere"], ["--new", "big"], ["--remove", "3"], ["--remove", "9"], [],
+                  ["--new", "1G", "--remove", "0"]):
+        m.do("disk", *wrong, status=1)
+    first = os.path.join(m.folder, "disk0.qcow2")
+    check(first in m.do("disk", "--remove", "0").stdout, "where the file is, is not said")
+    check(os.path.exists(first), "the file of the removed disk is gone")
+    check("disk0" not in m.info() and m.info()["disk1"] == "disk1.qcow2", repr(m.info()))
+    m.do("disk", "--new", "1G")  # not over the file that was kept
+    check(m.info()["disk0"] == "disk2.qcow2", repr(m.info()))
+    m.do("disk", "--new", "1G")
+    check("no place" in m.do("disk", "--new", "1G", status=1).stderr, "a fifth disk")
+    check(not os.path.exists(os.path.join(m.folder, "disk4.qcow2")), "the disk without a place stayed")
+    m.start()
+    m.do("disk", "--remove", "1", status=3)
+    m.do("suspend")
+    m.do("disk", "--remove", "1", status=3)
 
 
 @test
