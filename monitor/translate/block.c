@@ -668,7 +668,7 @@ void *block_resolve(struct vcpu *v)
         cpu_service(v);
         fpu_load(v);
     }
-    if (v->single_pending) {
+    if (v->single_pending && !v->shadow) { /* MOV SS holds it off for an instruction */
         v->single_pending = false;
         cpu_step_trap(v);
     }
@@ -700,6 +700,7 @@ void *block_resolve(struct vcpu *v)
     }
     if (flags & MODE_TF) {
         v->single_pending = true;
+        v->pending_dr6 |= DR6_BS;
     }
     uint64_t gpa, page, page2 = 0;
     bool global, pending = v->single_pending;
@@ -727,6 +728,8 @@ void *block_resolve(struct vcpu *v)
         }
     }
     v->single_pending = pending;
+    v->shadow = false;
+    v->flags_sys &= ~(uint64_t)FLAG_RF; /* it was for this instruction */
     v->resolved = b;
     void *code = c->rx + b->code;
     if (!(flags & (MODE_STEP | MODE_TF | MODE_DEBUG))) {

@@ -252,6 +252,8 @@ enum {
     REQ_DIRTY = 512
 };
 
+enum { DELIVERING_SOFT = 0x80, DELIVERING_EXTERNAL = 0x81 };
+
 struct vcpu {
     struct vcpu *self;
     uint64_t gpr[16];
@@ -295,10 +297,11 @@ struct vcpu {
     bool shadow; /* interrupts are held off for one instruction */
     bool nmi_blocked, nmi_pending;
     bool soft_step;      /* MODE_STEP for the next block */
-    bool single_pending; /* #DB after this instruction (TF) */
+    bool single_pending; /* #DB after this instruction: TF, data and port breakpoints */
+    uint32_t pending_dr6; /* what that #DB will say in DR6 */
     uint8_t activity;
     uint16_t inject;    /* vector + 1 of an interrupt to deliver before the next instruction */
-    uint8_t delivering; /* vector + 1 of the event being delivered (for double faults), 0: none */
+    uint8_t delivering; /* vector + 1 of the exception being delivered, DELIVERING_*, 0: none */
     uint32_t finish_kind, finish_size;
     uint64_t finish_linear;
     uint8_t *finish_host;
@@ -438,13 +441,19 @@ void cpu_step_trap(struct vcpu *v);
 struct stack {
     uint64_t rsp, base, mask;
     enum mmu_index index;
+    uint32_t first, last; /* the offsets that it has, unless the mask is 64 bits */
+    uint16_t error;       /* of #SS */
 };
+void stack_limits(struct stack *s, uint16_t attr, uint32_t limit);
 struct stack stack_current(const struct vcpu *v);
 void stack_push(struct vcpu *v, struct stack *s, uint64_t value, unsigned size);
 uint64_t stack_pop(struct vcpu *v, struct stack *s, unsigned size);
 void stack_commit(struct vcpu *v, const struct stack *s); /* rSP := s->rsp, as wide as SS says */
 void cpu_triple_fault(struct vcpu *v) __attribute__((noreturn));
 void cpu_check_breakpoint(struct vcpu *v, uint64_t linear);
+void debug_data_access(struct vcpu *v, uint64_t linear, unsigned size, bool write);
+void debug_port_access(struct vcpu *v, uint16_t port, unsigned size);
+enum { DR6_BD = 1 << 13, DR6_BS = 1 << 14, DR6_BT = 1 << 15 };
 
 /* segment.c */
 struct descriptor {

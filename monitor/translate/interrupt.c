@@ -9,10 +9,15 @@
 
 struct event {
     unsigned vector;
-    bool has_error, soft, external;
+    bool has_error, soft, external, fault;
     uint32_t error;
     uint64_t rip; /* to return to */
 };
+
+static bool canonical(uint64_t address)
+{
+    return (uint64_t)((int64_t)(address << 16) >> 16) == address;
+}
 
 static bool vector_has_error(unsigned vector)
 {
@@ -47,10 +52,7 @@ static bool doubles(unsigned first, unsigned second)
 
 static uint64_t flags_image(const struct vcpu *v, const struct event *e)
 {
-    uint64_t flags = cpu_flags(v);
-    bool fault = !e->soft && !e->external && e->vector != EXC_DB && e->vector != EXC_BP &&
-                 e->vector != EXC_OF;
-    return fault ? flags | FLAG_RF : flags;
+    return cpu_flags(v) | (e->fault ? FLAG_RF : 0);
 }
 
 void raise_exception(struct vcpu *v, unsigned vector, uint32_t error)
@@ -62,6 +64,9 @@ void raise_exception(struct vcpu *v, unsigned vector, uint32_t error)
         if (first == EXC_DF) {
             cpu_triple_fault(v);
         }
+        if (v->delivering != DELIVERING_SOFT && vector >= EXC_TS && vector <= EXC_GP) {
+            error |= 1; /* EXT */
+        }
         if (doubles(first, vector)) {
             vector = EXC_DF;
             error = 0;
@@ -69,7 +74,9 @@ void raise_exception(struct vcpu *v, unsigned vector, uint32_t error)
     }
     struct event e = {
         .vector = vector, .error = error, .has_error = vector_has_error(vector), .rip = v->rip};
+    e.fault = vector != EXC_DF;
     v->single_pending = v->soft_step = false;
+    v->pending_dr6 = 0;
     deliver(v, &e);
     cpu_resume(v);
 }
@@ -114,10 +121,18 @@ void helper_raise_gp(struct vcpu *v)
     raise_exception(v, EXC_GP, 0);
 }
 
+/* The instruction clears TF: no trap at its end, but data breakpoints that MOV SS held off stay. */
+static void forget_step(struct vcpu *v)
+{
+    v->pending_dr6 &= ~(uint32_t)DR6_BS;
+    v->single_pending = v->pending_dr6 != 0;
+}
+
 /* INT n, INT3, INTO: faults of the delivery itself restart at the instruction. */
 void raise_soft(struct vcpu *v, unsigned vector, uint64_t next_rip)
 {
     cpu_sync_rip(v);
+    forget_step(v);
     struct event e = {.vector = vector, .soft = true, .rip = next_rip};
     deliver(v, &e);
     cpu_resume(v);
@@ -140,6 +155,7 @@ void helper_int3(struct vcpu *v, uint64_t next_rip)
 void helper_int1(struct vcpu *v, uint64_t next_rip)
 {
     cpu_sync_rip(v);
+    forget_step(v);
     struct event e = {.vector = EXC_DB, .rip = next_rip};
     deliver(v, &e);
     cpu_resume(v);
@@ -162,28 +178,74 @@ void deliver_external(struct vcpu *v, unsigned vector)
 /* The single-step or data breakpoint trap after an instruction. */
 void cpu_step_trap(struct vcpu *v)
 {
-    if (v->flags_sys & FLAG_TF) {
-        v->dr6 |= 1u << 14;
-    }
+    v->dr6 |= v->pending_dr6;
+    v->pending_dr6 = 0;
     struct event e = {.vector = EXC_DB, .rip = v->rip};
     v->ret_pc = 0;
     deliver(v, &e);
 }
 
+/* What an enabled breakpoint register is for (SDM vol. 3, 18.2.4). */
+enum { BREAK_CODE, BREAK_WRITE, BREAK_PORT, BREAK_ACCESS };
+
+static bool break_enabled(const struct vcpu *v, unsigned i, unsigned *kind, unsigned *size)
+{
+    static const uint8_t sizes[] = {1, 2, 8, 4};
+    unsigned control = v->dr7 >> (16 + 4 * i) & 15;
+    *kind = control & 3;
+    *size = sizes[control >> 2];
+    return v->dr7 >> (2 * i) & 3;
+}
+
+static bool break_overlaps(const struct vcpu *v, unsigned i, unsigned len, uint64_t at,
+                           unsigned size)
+{
+    uint64_t from = v->dr[i] & ~(uint64_t)(len - 1);
+    return at < from + len && from < at + size;
+}
+
+/* The image has RF as it was: a handler that wants to go on here sets it. */
 void cpu_check_breakpoint(struct vcpu *v, uint64_t linear)
 {
+    unsigned kind, size, hits = 0;
     if (v->flags_sys & FLAG_RF) {
-        v->flags_sys &= ~(uint64_t)FLAG_RF;
         return;
     }
     for (unsigned i = 0; i < 4; i++) {
-        if ((v->dr7 >> (2 * i) & 3) && !(v->dr7 >> (16 + 4 * i) & 3) && v->dr[i] == linear) {
-            v->dr6 |= 1u << i;
-            struct event e = {.vector = EXC_DB, .rip = v->rip};
-            uint64_t rf = FLAG_RF;
-            v->flags_sys |= rf; /* in the image: the fault may return here */
-            deliver(v, &e);
-            cpu_resume(v);
+        if (break_enabled(v, i, &kind, &size) && kind == BREAK_CODE && v->dr[i] == linear) {
+            hits |= 1u << i;
+        }
+    }
+    if (hits) {
+        v->dr6 |= hits;
+        struct event e = {.vector = EXC_DB, .rip = v->rip};
+        deliver(v, &e);
+        cpu_resume(v);
+    }
+}
+
+/* Traps: they come after the instruction. */
+void debug_data_access(struct vcpu *v, uint64_t linear, unsigned size, bool write)
+{
+    for (unsigned i = 0; i < 4; i++) {
+        unsigned kind, len;
+        if (break_enabled(v, i, &kind, &len) &&
+            (kind == BREAK_ACCESS || (kind == BREAK_WRITE && write)) &&
+            break_overlaps(v, i, len, linear, size)) {
+            v->pending_dr6 |= 1u << i;
+            v->single_pending = true;
+        }
+    }
+}
+
+void debug_port_access(struct vcpu *v, uint16_t port, unsigned size)
+{
+    for (unsigned i = 0; i < 4 && (v->cr4 & CR4_DE); i++) {
+        unsigned kind, len;
+        if (break_enabled(v, i, &kind, &len) && kind == BREAK_PORT &&
+            break_overlaps(v, i, len, port, size)) {
+            v->pending_dr6 |= 1u << i;
+            v->single_pending = true;
         }
     }
 }
@@ -298,7 +360,7 @@ static void deliver_long(struct vcpu *v, const struct event *e)
     } else if (cpl < v->cpl) {
         tss_stack(v, cpl, &rsp, &ss);
     }
-    struct stack s = {rsp & ~15ull, 0, ~0ull, implicit_index(v, cpl)};
+    struct stack s = {.rsp = rsp & ~15ull, .mask = ~0ull, .index = implicit_index(v, cpl)};
     stack_push(v, &s, v->seg[CPU_SS].selector, 8);
     stack_push(v, &s, v->gpr[CPU_RSP], 8);
     stack_push(v, &s, flags_image(v, e), 8);
@@ -306,6 +368,9 @@ static void deliver_long(struct vcpu *v, const struct event *e)
     stack_push(v, &s, e->rip, 8);
     if (e->has_error) {
         stack_push(v, &s, e->error, 8);
+    }
+    if (!canonical(g.offset)) {
+        raise_exception(v, EXC_GP, 0);
     }
     descriptor_set_accessed(v, &d);
     bool inner = cpl < v->cpl;
@@ -349,6 +414,8 @@ static void deliver_protected(struct vcpu *v, const struct event *e)
         s.rsp = rsp;
         s.base = sd.base;
         s.mask = sd.attr & SEG_DB ? 0xffffffff : 0xffff;
+        s.error = ss & ~3;
+        stack_limits(&s, sd.attr, sd.limit);
         if (v86) {
             push_v86_segments(v, &s, size);
         }
@@ -390,7 +457,7 @@ static void deliver_protected(struct vcpu *v, const struct event *e)
 
 static void deliver(struct vcpu *v, const struct event *e)
 {
-    v->delivering = e->soft || e->external ? 0x80 : e->vector + 1;
+    v->delivering = e->soft ? DELIVERING_SOFT : e->external ? DELIVERING_EXTERNAL : e->vector + 1;
     v->shadow = false;
     if (e->vector == EXC_DB && !e->soft) {
         v->dr7 &= ~(uint64_t)(1u << 13); /* GD */
@@ -413,12 +480,12 @@ static void iret_flags(struct vcpu *v, uint64_t image, unsigned size, unsigned o
     uint64_t keep = 0, flags = cpu_flags(v);
     unsigned iopl = v->flags_sys >> 12 & 3;
     if (old_cpl > 0) {
-        keep |= FLAG_IOPL;
+        keep |= FLAG_IOPL | FLAG_VIF | FLAG_VIP;
     }
     if (old_cpl > iopl) {
         keep |= FLAG_IF;
     }
-    keep |= FLAG_VM | FLAG_VIF | FLAG_VIP;
+    keep |= FLAG_VM;
     if (size == 2) {
         keep |= 0xffff0000;
     }

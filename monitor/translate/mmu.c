@@ -805,23 +805,6 @@ static void check_alignment(struct vcpu *v, uint64_t linear, uint32_t info)
     }
 }
 
-static void check_breakpoints(struct vcpu *v, uint64_t linear, uint32_t info)
-{
-    for (unsigned i = 0; i < 4; i++) {
-        unsigned control = v->dr7 >> (16 + 4 * i) & 15, len = control >> 2;
-        unsigned bytes = len == 0 ? 1 : len == 1 ? 2 : len == 2 ? 8 : 4;
-        if (!(v->dr7 >> (2 * i) & 3) || !(control & 1) ||
-            ((control & 3) == 1 && !(info & INFO_WRITE))) {
-            continue;
-        }
-        uint64_t at = v->dr[i] & ~(uint64_t)(bytes - 1);
-        if (linear < at + bytes && at < linear + (info & INFO_SIZE)) {
-            v->dr6 |= 1u << i;
-            v->single_pending = true; /* a trap: after the instruction */
-        }
-    }
-}
-
 /* A buffer with the access's alignment that stands in for memory; loaded if the instruction reads.
  */
 static uint64_t bounce(struct vcpu *v, uint64_t linear, uint32_t info, struct tlb2 *first,
@@ -860,7 +843,7 @@ uint64_t helper_mem_slow(struct vcpu *v, uint64_t linear, uint64_t info)
     check_canonical(v, linear, info & INFO_STACK);
     check_alignment(v, linear, info);
     if (v->dr7 & 0xff) {
-        check_breakpoints(v, linear, info);
+        debug_data_access(v, linear, info & INFO_SIZE, info & INFO_WRITE);
     }
     struct tlb2 *t = tlb2_get(v, linear, access, index);
     if ((linear & 0xfff) + size > GUEST_PAGE_SIZE) {

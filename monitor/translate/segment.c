@@ -357,14 +357,34 @@ void helper_verify(struct vcpu *v, uint64_t selector, uint64_t write)
 struct stack stack_current(const struct vcpu *v)
 {
     bool long_code = cpu_long_active(v) && (v->seg[CPU_CS].attr & SEG_L);
-    return (struct stack){v->gpr[CPU_RSP], long_code ? 0 : v->seg[CPU_SS].base, stack_mask(v),
-                          cpu_mmu_index(v)};
+    struct stack s = {.rsp = v->gpr[CPU_RSP],
+                      .base = long_code ? 0 : v->seg[CPU_SS].base,
+                      .mask = stack_mask(v),
+                      .index = cpu_mmu_index(v)};
+    stack_limits(&s, cpu_real_or_v86(v) ? 0 : v->seg[CPU_SS].attr, v->seg[CPU_SS].limit);
+    return s;
 }
 
-static uint64_t stack_linear(struct vcpu *v, const struct stack *s, uint64_t rsp)
+void stack_limits(struct stack *s, uint16_t attr, uint32_t limit)
+{
+    bool down = attr & SEG_EXPAND_DOWN;
+    s->first = down ? limit + 1 : 0;
+    s->last = !down ? limit : attr & SEG_DB ? 0xffffffff : 0xffff;
+}
+
+static bool stack_has(const struct stack *s, uint64_t offset, unsigned size)
+{
+    return (s->first == 0 && s->last == 0xffffffff) ||
+           (offset >= s->first && offset + size - 1 <= s->last);
+}
+
+static uint64_t stack_linear(struct vcpu *v, const struct stack *s, uint64_t rsp, unsigned size)
 {
     uint64_t at = (rsp & s->mask) + s->base;
     if (s->mask != ~0ull) {
+        if (!stack_has(s, rsp & s->mask, size)) {
+            raise_exception(v, EXC_SS, s->error);
+        }
         return (uint32_t)at;
     }
     if ((uint64_t)((int64_t)(at << 16) >> 16) != at) {
@@ -376,13 +396,21 @@ static uint64_t stack_linear(struct vcpu *v, const struct stack *s, uint64_t rsp
 void stack_push(struct vcpu *v, struct stack *s, uint64_t value, unsigned size)
 {
     uint64_t rsp = (s->rsp & ~s->mask) | ((s->rsp - size) & s->mask);
-    mem_store(v, stack_linear(v, s, rsp), value, size, s->index);
+    uint64_t linear = stack_linear(v, s, rsp, size);
+    if ((v->dr7 & 0xff) && !v->delivering) {
+        debug_data_access(v, linear, size, true);
+    }
+    mem_store(v, linear, value, size, s->index);
     s->rsp = rsp;
 }
 
 uint64_t stack_pop(struct vcpu *v, struct stack *s, unsigned size)
 {
-    uint64_t value = mem_load(v, stack_linear(v, s, s->rsp), size, s->index);
+    uint64_t linear = stack_linear(v, s, s->rsp, size);
+    if (v->dr7 & 0xff) {
+        debug_data_access(v, linear, size, false);
+    }
+    uint64_t value = mem_load(v, linear, size, s->index);
     s->rsp = (s->rsp & ~s->mask) | ((s->rsp + size) & s->mask);
     return value;
 }
@@ -604,11 +632,17 @@ static void far_call_inner(struct vcpu *v, const struct gate *g, struct descript
         stack_descriptor(v, ss, cpl, &sd);
     }
     struct stack old = stack_current(v);
-    struct stack s = {rsp, wide ? 0 : sd.base,
-                      wide               ? ~0ull
-                      : sd.attr & SEG_DB ? 0xffffffffull
-                                         : 0xffffull,
-                      cpl == 3 ? MMU_USER : MMU_KERNEL};
+    bool smap = (v->cr4 & CR4_SMAP) && !(v->flags_sys & FLAG_AC);
+    struct stack s = {.rsp = rsp,
+                      .base = sd.base,
+                      .mask = wide               ? ~0ull
+                              : sd.attr & SEG_DB ? 0xffffffffull
+                                                 : 0xffffull,
+                      .index = cpl == 3 ? MMU_USER
+                               : smap   ? MMU_KERNEL_SMAP
+                                        : MMU_KERNEL,
+                      .error = ss & ~3};
+    stack_limits(&s, sd.attr, sd.limit);
     stack_push(v, &s, v->seg[CPU_SS].selector, size);
     stack_push(v, &s, v->gpr[CPU_RSP], size);
     if (!wide) {

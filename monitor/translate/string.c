@@ -43,6 +43,20 @@ static uint64_t address(struct vcpu *v, const struct string *s, unsigned seg, un
     return (uint32_t)(offset + g->base);
 }
 
+/* The address of one element, with what alignment checks and breakpoints have to say. */
+static uint64_t place(struct vcpu *v, const struct string *s, unsigned seg, unsigned reg,
+                      bool write)
+{
+    uint64_t linear = address(v, s, seg, reg, write);
+    if (v->cpl == 3 && (v->cr0 & CR0_AM) && (v->flags_sys & FLAG_AC) && (linear & (s->size - 1))) {
+        raise_exception(v, EXC_AC, 0);
+    }
+    if (v->dr7 & 0xff) {
+        debug_data_access(v, linear, s->size, write);
+    }
+    return linear;
+}
+
 static void advance(struct vcpu *v, const struct string *s, unsigned reg, int64_t n)
 {
     reg_set(v, s, reg, v->gpr[reg] + s->step * n);
@@ -69,39 +83,41 @@ static bool element(struct vcpu *v, const struct string *s)
     uint64_t a, b;
     switch (s->op) {
     case STR_MOVS:
-        a = mem_load(v, address(v, s, s->seg, CPU_RSI, false), s->size, s->index);
-        mem_store(v, address(v, s, CPU_ES, CPU_RDI, true), a, s->size, s->index);
+        a = mem_load(v, place(v, s, s->seg, CPU_RSI, false), s->size, s->index);
+        mem_store(v, place(v, s, CPU_ES, CPU_RDI, true), a, s->size, s->index);
         advance(v, s, CPU_RSI, 1);
         advance(v, s, CPU_RDI, 1);
         return true;
     case STR_STOS:
-        mem_store(v, address(v, s, CPU_ES, CPU_RDI, true), v->gpr[0], s->size, s->index);
+        mem_store(v, place(v, s, CPU_ES, CPU_RDI, true), v->gpr[0], s->size, s->index);
         advance(v, s, CPU_RDI, 1);
         return true;
     case STR_LODS:
-        a = mem_load(v, address(v, s, s->seg, CPU_RSI, false), s->size, s->index);
+        a = mem_load(v, place(v, s, s->seg, CPU_RSI, false), s->size, s->index);
         v->gpr[0] = s->size >= 4 ? a : (v->gpr[0] & ~mask_size(s->size)) | a;
         advance(v, s, CPU_RSI, 1);
         return true;
     case STR_SCAS:
         a = v->gpr[0] & mask_size(s->size);
-        b = mem_load(v, address(v, s, CPU_ES, CPU_RDI, false), s->size, s->index);
+        b = mem_load(v, place(v, s, CPU_ES, CPU_RDI, false), s->size, s->index);
         advance(v, s, CPU_RDI, 1);
         break;
     case STR_CMPS:
-        a = mem_load(v, address(v, s, s->seg, CPU_RSI, false), s->size, s->index);
-        b = mem_load(v, address(v, s, CPU_ES, CPU_RDI, false), s->size, s->index);
+        a = mem_load(v, place(v, s, s->seg, CPU_RSI, false), s->size, s->index);
+        b = mem_load(v, place(v, s, CPU_ES, CPU_RDI, false), s->size, s->index);
         advance(v, s, CPU_RSI, 1);
         advance(v, s, CPU_RDI, 1);
         break;
     case STR_INS:
-        mem_check_write(v, address(v, s, CPU_ES, CPU_RDI, true), s->size, s->index);
+        mem_check_write(v, place(v, s, CPU_ES, CPU_RDI, true), s->size, s->index);
+        debug_port_access(v, v->gpr[CPU_RDX], s->size);
         a = io_in(v, v->gpr[CPU_RDX], s->size);
         mem_store(v, address(v, s, CPU_ES, CPU_RDI, true), a, s->size, s->index);
         advance(v, s, CPU_RDI, 1);
         return true;
     default:
-        a = mem_load(v, address(v, s, s->seg, CPU_RSI, false), s->size, s->index);
+        a = mem_load(v, place(v, s, s->seg, CPU_RSI, false), s->size, s->index);
+        debug_port_access(v, v->gpr[CPU_RDX], s->size);
         io_out(v, v->gpr[CPU_RDX], a, s->size);
         advance(v, s, CPU_RSI, 1);
         return true;
@@ -168,7 +184,8 @@ static void fill_up(uint8_t *to, uint64_t value, uint64_t n, unsigned size)
 /* As many elements as one page each allows, at once. 0: do one element the slow way. */
 static uint64_t run_fast(struct vcpu *v, const struct string *s, uint64_t count)
 {
-    if (s->step < 0 || (s->op != STR_MOVS && s->op != STR_STOS)) {
+    if (s->step < 0 || (s->op != STR_MOVS && s->op != STR_STOS) || (v->dr7 & 0xff) ||
+        (v->flags_sys & (FLAG_TF | FLAG_AC))) {
         return 0;
     }
     uint64_t to = address(v, s, CPU_ES, CPU_RDI, true), from = 0;
@@ -202,9 +219,11 @@ static uint64_t run_fast(struct vcpu *v, const struct string *s, uint64_t count)
     return n;
 }
 
+/* RF: an instruction breakpoint here was for the beginning of the run. */
 static void restart(struct vcpu *v)
 {
     cpu_sync_rip(v);
+    v->flags_sys |= FLAG_RF;
     if (!v->run) {
         cpu_leave(v);
     }
@@ -243,7 +262,7 @@ void helper_string(struct vcpu *v, uint64_t packed, uint64_t next_rip)
         if (!more) {
             return;
         }
-        if (count && (v->smc_exit || !v->run || (v->flags_sys & FLAG_TF))) {
+        if (count && (v->smc_exit || !v->run || (v->flags_sys & FLAG_TF) || v->single_pending)) {
             restart(v);
         }
     }

@@ -54,6 +54,7 @@ void io_out(struct vcpu *v, uint16_t port, uint64_t value, unsigned size)
 void helper_in(struct vcpu *v, uint64_t port, uint64_t size)
 {
     io_check(v, port, size);
+    debug_port_access(v, port, size);
     uint64_t value = io_in(v, port, size);
     v->gpr[CPU_RAX] = size == 4 ? value : (v->gpr[CPU_RAX] & ~mask_size(size)) | value;
 }
@@ -61,6 +62,7 @@ void helper_in(struct vcpu *v, uint64_t port, uint64_t size)
 void helper_out(struct vcpu *v, uint64_t port, uint64_t size)
 {
     io_check(v, port, size);
+    debug_port_access(v, port, size);
     io_out(v, port, v->gpr[CPU_RAX], size);
 }
 
@@ -823,6 +825,14 @@ static void flat_stack(struct vcpu *v, uint16_t selector, unsigned cpl)
     segment_set(v, CPU_SS, (selector & ~3) | cpl, &d);
 }
 
+/* SYSCALL and SYSRET: a single-step trap follows if TF is set at their end. */
+static void step_by_new_flags(struct vcpu *v)
+{
+    bool step = v->flags_sys & FLAG_TF;
+    v->pending_dr6 = (v->pending_dr6 & ~(uint32_t)DR6_BS) | (step ? DR6_BS : 0);
+    v->single_pending = v->pending_dr6 != 0;
+}
+
 static _Noreturn void go(struct vcpu *v, uint64_t rip)
 {
     v->rip = rip;
@@ -843,6 +853,7 @@ void helper_syscall(struct vcpu *v, uint64_t next_rip)
     v->gpr[CPU_RCX] = next_rip;
     v->gpr[11] = flags & ~(uint64_t)FLAG_RF;
     cpu_set_flags(v, flags & ~v->fmask & ~(uint64_t)FLAG_RF);
+    step_by_new_flags(v);
     uint16_t cs = v->star >> 32;
     flat_code(v, cs, 0, true);
     flat_stack(v, cs + 8, 0);
@@ -861,6 +872,7 @@ void helper_sysret(struct vcpu *v, uint64_t size)
         raise_exception(v, EXC_GP, 0);
     }
     cpu_set_flags(v, (v->gpr[11] & 0x3c7fd7) | 2);
+    step_by_new_flags(v);
     flat_code(v, size == 8 ? base + 16 : base, 3, size == 8);
     flat_stack(v, base + 8, 3);
     go(v, size == 8 ? rip : (uint32_t)rip);

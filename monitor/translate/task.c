@@ -155,7 +155,7 @@ void task_switch(struct vcpu *v, uint16_t selector, enum task_cause cause, uint6
         stack_commit(v, &s);
     }
     if (t.trap) {
-        v->dr6 |= 1u << 15;
+        v->pending_dr6 |= DR6_BT;
         v->single_pending = true;
     }
 }

@@ -235,6 +235,7 @@ void vcpu_reset_derived(struct vcpu *v)
     cache_flush(v);
     v->finish = v->smc_exit = 0;
     v->single_pending = v->soft_step = false;
+    v->pending_dr6 = 0;
     v->delivering = 0;
     v->ret_pc = 0;
 }
@@ -355,6 +356,7 @@ static bool translate_set_state(struct engine *engine, unsigned cpu, const struc
     v->shadow = s->interrupt_shadow;
     vcpu_reset_derived(v);
     v->single_pending = s->exception_pending && s->exception_vector == EXC_DB;
+    v->pending_dr6 = v->single_pending && (v->flags_sys & FLAG_TF) ? DR6_BS : 0;
     if ((v->cr0 & CR0_PG) && (v->cr4 & CR4_PAE) && !cpu_long_active(v)) {
         pdptes_load(v, v->cr3);
     }
@@ -493,7 +495,6 @@ static void run_once(struct vcpu *v)
         return;
     }
     if (v->shadow) { /* one instruction, then look again */
-        v->shadow = false;
         v->soft_step = true;
         enter_guest(v);
         v->soft_step = false;
