@@ -368,6 +368,12 @@ static inline enum mmu_index cpu_mmu_index(const struct vcpu *v)
     return (v->cr4 & CR4_SMAP) && !(v->flags_sys & FLAG_AC) ? MMU_KERNEL_SMAP : MMU_KERNEL;
 }
 
+/* What the processor itself reads and writes (descriptors, TSS, interrupt tables): AC does not lift SMAP. */
+static inline enum mmu_index cpu_implicit_index(const struct vcpu *v)
+{
+    return v->cr4 & CR4_SMAP ? MMU_KERNEL_SMAP : MMU_KERNEL;
+}
+
 /* fpu.c: the border between guest vector state and ordinary C code. */
 void outside_begin(struct vcpu *v);
 void outside_end(struct vcpu *v);
@@ -375,7 +381,7 @@ void fpu_save(struct vcpu *v);
 void fpu_load(struct vcpu *v);
 
 /* mmu.c. Linear accesses of helpers: raise on faults. `index`: as for the code that runs, or
- * MMU_KERNEL for implicit supervisor accesses (descriptor tables, TSS). */
+ * cpu_implicit_index(). */
 uint64_t mem_load(struct vcpu *v, uint64_t linear, unsigned size, enum mmu_index index);
 void mem_store(struct vcpu *v, uint64_t linear, uint64_t value, unsigned size,
                enum mmu_index index);

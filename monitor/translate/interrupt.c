@@ -258,7 +258,7 @@ static void deliver_real(struct vcpu *v, const struct event *e)
     if (entry + 3 > v->idtr_limit) {
         raise_exception(v, EXC_GP, 0);
     }
-    uint32_t target = mem_load(v, v->idtr_base + entry, 4, MMU_KERNEL);
+    uint32_t target = mem_load(v, v->idtr_base + entry, 4, cpu_implicit_index(v));
     struct stack s = stack_current(v);
     s.mask = v->seg[CPU_SS].attr & SEG_DB ? 0xffffffff : 0xffff;
     stack_push(v, &s, cpu_flags(v), 2);
@@ -290,7 +290,7 @@ static void idt_read(struct vcpu *v, const struct event *e, struct idt_gate *g)
     if (at + size - 1 > v->idtr_limit) {
         raise_exception(v, EXC_GP, idt_error(e));
     }
-    uint64_t low = mem_load(v, v->idtr_base + at, 8, MMU_KERNEL);
+    uint64_t low = mem_load(v, v->idtr_base + at, 8, cpu_implicit_index(v));
     g->selector = low >> 16;
     g->attr = low >> 40 & 0xff;
     g->type = low >> 40 & 0x1f;
@@ -298,7 +298,7 @@ static void idt_read(struct vcpu *v, const struct event *e, struct idt_gate *g)
     g->offset = (low & 0xffff) | (low >> 32 & 0xffff0000);
     bool known;
     if (cpu_long_active(v)) {
-        g->offset |= mem_load(v, v->idtr_base + at + 8, 4, MMU_KERNEL) << 32;
+        g->offset |= mem_load(v, v->idtr_base + at + 8, 4, cpu_implicit_index(v)) << 32;
         known = g->type == 0xe || g->type == 0xf;
     } else {
         known = g->type == 5 || g->type == 6 || g->type == 7 || g->type == 0xe || g->type == 0xf;
@@ -333,9 +333,9 @@ static unsigned idt_code(struct vcpu *v, const struct event *e, const struct idt
     return cpl;
 }
 
-static enum mmu_index implicit_index(const struct vcpu *v, unsigned cpl)
+static enum mmu_index push_index(const struct vcpu *v, unsigned cpl)
 {
-    return cpl == 3 ? MMU_USER : v->cr4 & CR4_SMAP ? MMU_KERNEL_SMAP : MMU_KERNEL;
+    return cpl == 3 ? MMU_USER : cpu_implicit_index(v);
 }
 
 static void flags_after_gate(struct vcpu *v, unsigned type)
@@ -356,11 +356,11 @@ static void deliver_long(struct vcpu *v, const struct event *e)
         if (0x24 + (g.ist - 1) * 8 + 7 > v->seg[CPU_TR].limit) {
             raise_exception(v, EXC_TS, v->seg[CPU_TR].selector & ~3);
         }
-        rsp = mem_load(v, v->seg[CPU_TR].base + 0x24 + (g.ist - 1) * 8, 8, MMU_KERNEL);
+        rsp = mem_load(v, v->seg[CPU_TR].base + 0x24 + (g.ist - 1) * 8, 8, cpu_implicit_index(v));
     } else if (cpl < v->cpl) {
         tss_stack(v, cpl, &rsp, &ss);
     }
-    struct stack s = {.rsp = rsp & ~15ull, .mask = ~0ull, .index = implicit_index(v, cpl)};
+    struct stack s = {.rsp = rsp & ~15ull, .mask = ~0ull, .index = push_index(v, cpl)};
     stack_push(v, &s, v->seg[CPU_SS].selector, 8);
     stack_push(v, &s, v->gpr[CPU_RSP], 8);
     stack_push(v, &s, flags_image(v, e), 8);
@@ -407,7 +407,7 @@ static void deliver_protected(struct vcpu *v, const struct event *e)
     struct stack s = stack_current(v);
     uint64_t rsp;
     uint16_t ss = 0;
-    s.index = implicit_index(v, cpl);
+    s.index = push_index(v, cpl);
     if (inner) {
         tss_stack(v, cpl, &rsp, &ss);
         stack_descriptor(v, ss, cpl, &sd);
@@ -624,7 +624,7 @@ void helper_iret(struct vcpu *v, uint64_t next_rip, uint64_t size)
     if (cpu_real_or_v86(v)) {
         iret_real(v, size);
     } else if ((v->flags_sys & FLAG_NT) && !cpu_long_active(v)) {
-        uint16_t back = mem_load(v, v->seg[CPU_TR].base, 2, MMU_KERNEL);
+        uint16_t back = mem_load(v, v->seg[CPU_TR].base, 2, cpu_implicit_index(v));
         task_switch(v, back, TASK_IRET, next_rip, false, 0);
         v->nmi_blocked = false;
         cpu_resume(v);

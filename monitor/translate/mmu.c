@@ -94,8 +94,9 @@ static bool entry_set(struct vcpu *v, uint64_t gpa, bool wide, uint64_t old, uin
 
 static bool walk_fault(struct walk *w, uint32_t error)
 {
-    w->error = error | (w->write ? PF_W : 0) | (w->user ? PF_U : 0) |
-               (w->fetch && ((w->v->efer & EFER_NXE) || (w->v->cr4 & CR4_SMEP)) ? PF_I : 0);
+    const struct vcpu *v = w->v;
+    bool tells = (v->cr4 & CR4_SMEP) || ((v->cr4 & CR4_PAE) && (v->efer & EFER_NXE));
+    w->error = error | (w->write ? PF_W : 0) | (w->user ? PF_U : 0) | (w->fetch && tells ? PF_I : 0);
     return false;
 }
 
@@ -841,6 +842,7 @@ uint64_t helper_mem_slow(struct vcpu *v, uint64_t linear, uint64_t info)
     enum mmu_index index = v->cpl == 3 ? MMU_USER : cpu_mmu_index(v);
     enum access access = info & INFO_WRITE ? ACCESS_WRITE : ACCESS_READ;
     check_canonical(v, linear, info & INFO_STACK);
+    check_canonical(v, linear + size - 1, info & INFO_STACK);
     check_alignment(v, linear, info);
     if (v->dr7 & 0xff) {
         debug_data_access(v, linear, info & INFO_SIZE, info & INFO_WRITE);

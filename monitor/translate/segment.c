@@ -56,7 +56,7 @@ bool descriptor_read(struct vcpu *v, uint16_t selector, struct descriptor *d)
         return false;
     }
     d->address = base + (selector & ~7);
-    uint64_t raw = mem_load(v, d->address, 8, MMU_KERNEL);
+    uint64_t raw = mem_load(v, d->address, 8, cpu_implicit_index(v));
     d->low = raw;
     d->high = raw >> 32;
     descriptor_decode(d);
@@ -68,7 +68,7 @@ void descriptor_set_accessed(struct vcpu *v, struct descriptor *d)
     if ((d->attr & SEG_S) && !(d->attr & SEG_ACCESSED)) {
         d->high |= 1u << 8;
         d->attr |= SEG_ACCESSED;
-        mem_store(v, d->address + 4, d->high, 4, MMU_KERNEL);
+        mem_store(v, d->address + 4, d->high, 4, cpu_implicit_index(v));
     }
 }
 
@@ -208,7 +208,7 @@ void segment_load_ldt(struct vcpu *v, uint16_t selector)
         raise_exception(v, EXC_NP, selector & ~3);
     }
     if (cpu_long_active(v)) {
-        d.base |= mem_load(v, d.address + 8, 4, MMU_KERNEL) << 32;
+        d.base |= mem_load(v, d.address + 8, 4, cpu_implicit_index(v)) << 32;
     }
     segment_set(v, CPU_LDTR, selector, &d);
 }
@@ -230,11 +230,11 @@ void segment_load_tr(struct vcpu *v, uint16_t selector)
         raise_exception(v, EXC_NP, selector & ~3);
     }
     if (cpu_long_active(v)) {
-        d.base |= mem_load(v, d.address + 8, 4, MMU_KERNEL) << 32;
+        d.base |= mem_load(v, d.address + 8, 4, cpu_implicit_index(v)) << 32;
     }
     d.high |= 1u << 9; /* busy */
     d.attr |= 2;
-    mem_store(v, d.address + 4, d.high, 4, MMU_KERNEL);
+    mem_store(v, d.address + 4, d.high, 4, cpu_implicit_index(v));
     segment_set(v, CPU_TR, selector, &d);
 }
 
@@ -434,20 +434,20 @@ void tss_stack(struct vcpu *v, unsigned cpl, uint64_t *rsp, uint16_t *ss)
         if (4 + cpl * 8 + 7 > tr->limit) {
             raise_exception(v, EXC_TS, tr->selector & ~3);
         }
-        *rsp = mem_load(v, tr->base + 4 + cpl * 8, 8, MMU_KERNEL);
+        *rsp = mem_load(v, tr->base + 4 + cpl * 8, 8, cpu_implicit_index(v));
         *ss = cpl;
     } else if (type & 8) {
         if (4 + cpl * 8 + 5 > tr->limit) {
             raise_exception(v, EXC_TS, tr->selector & ~3);
         }
-        *rsp = mem_load(v, tr->base + 4 + cpl * 8, 4, MMU_KERNEL);
-        *ss = mem_load(v, tr->base + 8 + cpl * 8, 2, MMU_KERNEL);
+        *rsp = mem_load(v, tr->base + 4 + cpl * 8, 4, cpu_implicit_index(v));
+        *ss = mem_load(v, tr->base + 8 + cpl * 8, 2, cpu_implicit_index(v));
     } else {
         if (2 + cpl * 4 + 3 > tr->limit) {
             raise_exception(v, EXC_TS, tr->selector & ~3);
         }
-        *rsp = mem_load(v, tr->base + 2 + cpl * 4, 2, MMU_KERNEL);
-        *ss = mem_load(v, tr->base + 4 + cpl * 4, 2, MMU_KERNEL);
+        *rsp = mem_load(v, tr->base + 2 + cpl * 4, 2, cpu_implicit_index(v));
+        *ss = mem_load(v, tr->base + 4 + cpl * 4, 2, cpu_implicit_index(v));
     }
 }
 
@@ -523,7 +523,7 @@ static void gate_read(struct vcpu *v, const struct descriptor *d, struct gate *g
     g->wide = d->attr & 8;
     g->offset = (d->low & 0xffff) | (g->wide ? d->high & 0xffff0000 : 0);
     if (cpu_long_active(v)) {
-        g->offset |= mem_load(v, d->address + 8, 4, MMU_KERNEL) << 32;
+        g->offset |= mem_load(v, d->address + 8, 4, cpu_implicit_index(v)) << 32;
     }
 }
 

@@ -6,6 +6,11 @@
 #include "helpers.h"
 #include "vcpu.h"
 
+static bool canonical(uint64_t address)
+{
+    return (uint64_t)((int64_t)(address << 16) >> 16) == address;
+}
+
 static void need_cpl0(struct vcpu *v)
 {
     if (v->cpl) {
@@ -26,11 +31,11 @@ void io_check(struct vcpu *v, uint16_t port, unsigned size)
     if (!(tr->attr & 8) || tr->limit < 0x67) {
         raise_exception(v, EXC_GP, 0);
     }
-    uint32_t map = mem_load(v, tr->base + 0x66, 2, MMU_KERNEL);
+    uint32_t map = mem_load(v, tr->base + 0x66, 2, cpu_implicit_index(v));
     if (map + port / 8 + 1 > tr->limit) {
         raise_exception(v, EXC_GP, 0);
     }
-    uint32_t bits = mem_load(v, tr->base + map + port / 8, 2, MMU_KERNEL);
+    uint32_t bits = mem_load(v, tr->base + map + port / 8, 2, cpu_implicit_index(v));
     if (bits >> (port & 7) & ((1u << size) - 1)) {
         raise_exception(v, EXC_GP, 0);
     }
@@ -371,7 +376,7 @@ void helper_load_table(struct vcpu *v, uint64_t linear, uint64_t packed)
     if (size == 2) {
         base &= 0xffffff;
     }
-    if (size == 8 && (uint64_t)((int64_t)(base << 16) >> 16) != base) {
+    if (size == 8 && !canonical(base)) {
         raise_exception(v, EXC_GP, 0);
     }
     if (packed & 0x100) {
@@ -422,7 +427,8 @@ void helper_invpcid(struct vcpu *v, uint64_t linear, uint64_t type)
     need_cpl0(v);
     uint64_t pcid = mem_load(v, linear, 8, cpu_mmu_index(v));
     uint64_t address = mem_load(v, linear + 8, 8, cpu_mmu_index(v));
-    if (type > 3 || (type < 2 && pcid >> 12) || (type < 2 && !(v->cr4 & CR4_PCIDE) && pcid)) {
+    if (type > 3 || pcid >> 12 || (type < 2 && !(v->cr4 & CR4_PCIDE) && pcid) ||
+        (type == 0 && !canonical(address))) {
         raise_exception(v, EXC_GP, 0);
     }
     unsigned current = v->cr4 & CR4_PCIDE ? v->cr3 & 0xfff : 0;
@@ -480,7 +486,7 @@ uint64_t helper_base(struct vcpu *v, uint64_t packed, uint64_t value)
         return v->seg[seg].base;
     }
     value &= mask_size(size);
-    if ((uint64_t)((int64_t)(value << 16) >> 16) != value) {
+    if (!canonical(value)) {
         raise_exception(v, EXC_GP, 0);
     }
     v->seg[seg].base = value;
@@ -743,7 +749,7 @@ static bool msr_value_ok(uint32_t msr, uint64_t value)
     case MSR_KERNEL_GS:
     case MSR_SYSENTER_ESP:
     case MSR_SYSENTER_EIP:
-        return (uint64_t)((int64_t)(value << 16) >> 16) == value;
+        return canonical(value);
     case MSR_PAT:
         return pat_valid(value);
     case MSR_SPEC_CTRL:
@@ -868,7 +874,7 @@ void helper_sysret(struct vcpu *v, uint64_t size)
     need_cpl0(v);
     uint64_t rip = v->gpr[CPU_RCX];
     uint16_t base = v->star >> 48;
-    if (size == 8 && (uint64_t)((int64_t)(rip << 16) >> 16) != rip) {
+    if (size == 8 && !canonical(rip)) {
         raise_exception(v, EXC_GP, 0);
     }
     cpu_set_flags(v, (v->gpr[11] & 0x3c7fd7) | 2);
@@ -898,8 +904,7 @@ void helper_sysexit(struct vcpu *v, uint64_t size)
     }
     bool wide = size == 8;
     uint64_t rip = v->gpr[CPU_RDX], rsp = v->gpr[CPU_RCX];
-    if (wide && ((uint64_t)((int64_t)(rip << 16) >> 16) != rip ||
-                 (uint64_t)((int64_t)(rsp << 16) >> 16) != rsp)) {
+    if (wide && (!canonical(rip) || !canonical(rsp))) {
         raise_exception(v, EXC_GP, 0);
     }
     flat_code(v, v->sysenter_cs + (wide ? 32 : 16), 3, wide);

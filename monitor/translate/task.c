@@ -12,39 +12,39 @@ struct tss_image {
 static void tss_save(struct vcpu *v, uint64_t base, bool wide, uint64_t rip, uint64_t flags)
 {
     unsigned size = wide ? 4 : 2, at = wide ? 0x20 : 0x0e;
-    mem_store(v, base + at, rip, size, MMU_KERNEL);
-    mem_store(v, base + at + size, flags, size, MMU_KERNEL);
+    mem_store(v, base + at, rip, size, cpu_implicit_index(v));
+    mem_store(v, base + at + size, flags, size, cpu_implicit_index(v));
     at += 2 * size;
     for (unsigned i = 0; i < 8; i++, at += size) {
-        mem_store(v, base + at, v->gpr[i], size, MMU_KERNEL);
+        mem_store(v, base + at, v->gpr[i], size, cpu_implicit_index(v));
     }
     for (unsigned i = 0; i < (wide ? 6u : 4u); i++, at += size) {
-        mem_store(v, base + at, v->seg[i].selector, 2, MMU_KERNEL);
+        mem_store(v, base + at, v->seg[i].selector, 2, cpu_implicit_index(v));
     }
 }
 
 static void tss_load(struct vcpu *v, uint64_t base, bool wide, struct tss_image *t)
 {
     unsigned size = wide ? 4 : 2, at = wide ? 0x20 : 0x0e;
-    t->cr3 = wide ? mem_load(v, base + 0x1c, 4, MMU_KERNEL) : v->cr3;
-    t->eip = mem_load(v, base + at, size, MMU_KERNEL);
-    t->eflags = mem_load(v, base + at + size, size, MMU_KERNEL);
+    t->cr3 = wide ? mem_load(v, base + 0x1c, 4, cpu_implicit_index(v)) : v->cr3;
+    t->eip = mem_load(v, base + at, size, cpu_implicit_index(v));
+    t->eflags = mem_load(v, base + at + size, size, cpu_implicit_index(v));
     at += 2 * size;
     for (unsigned i = 0; i < 8; i++, at += size) {
-        t->gpr[i] = mem_load(v, base + at, size, MMU_KERNEL) | (wide ? 0 : 0xffff0000);
+        t->gpr[i] = mem_load(v, base + at, size, cpu_implicit_index(v)) | (wide ? 0 : 0xffff0000);
     }
     for (unsigned i = 0; i < 6; i++) {
-        t->seg[i] = wide || i < 4 ? mem_load(v, base + at + i * size, 2, MMU_KERNEL) : 0;
+        t->seg[i] = wide || i < 4 ? mem_load(v, base + at + i * size, 2, cpu_implicit_index(v)) : 0;
     }
-    t->ldt = mem_load(v, base + (wide ? 0x60 : 0x2a), 2, MMU_KERNEL);
-    t->trap = wide && (mem_load(v, base + 0x64, 2, MMU_KERNEL) & 1);
+    t->ldt = mem_load(v, base + (wide ? 0x60 : 0x2a), 2, cpu_implicit_index(v));
+    t->trap = wide && (mem_load(v, base + 0x64, 2, cpu_implicit_index(v)) & 1);
 }
 
 static void set_busy(struct vcpu *v, uint64_t address, bool busy)
 {
-    uint32_t high = mem_load(v, address + 4, 4, MMU_KERNEL);
+    uint32_t high = mem_load(v, address + 4, 4, cpu_implicit_index(v));
     high = busy ? high | 0x200 : high & ~0x200u;
-    mem_store(v, address + 4, high, 4, MMU_KERNEL);
+    mem_store(v, address + 4, high, 4, cpu_implicit_index(v));
 }
 
 static void task_descriptor(struct vcpu *v, uint16_t selector, enum task_cause cause,
@@ -142,7 +142,7 @@ void task_switch(struct vcpu *v, uint16_t selector, enum task_cause cause, uint6
     }
     tss_save(v, old_base, old_wide, next_rip, flags);
     if (cause == TASK_CALL || cause == TASK_GATE) {
-        mem_store(v, d.base, old, 2, MMU_KERNEL);
+        mem_store(v, d.base, old, 2, cpu_implicit_index(v));
         t.eflags |= FLAG_NT;
     }
     if (cause != TASK_IRET) {

@@ -20,7 +20,8 @@ static const struct {
                 {"long", START_LONG, false},
                 {"real", START_REAL, false},
                 {"vectors", START_LONG, true},
-                {"debug", START_LONG, false}};
+                {"debug", START_LONG, false},
+                {"paging", START_LONG, false}};
 
 static const char *const shakes[] = {NULL,     "nochain",  "oneinsn",
                                      "tlb=16", "cache=1M", "nochain,oneinsn,tlb=16,cache=1M"};
