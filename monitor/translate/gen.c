@@ -137,7 +137,7 @@ static bool insn_ends_block(const struct insn *in)
     }
 }
 
-enum decode_result { DECODE_OK, DECODE_BAD, DECODE_MORE };
+enum decode_result { DECODE_OK, DECODE_BAD, DECODE_LONG, DECODE_MORE };
 
 /* Zydis 4.0 takes REX.B with ModRM.mod = 0 and SIB.base = 5 for r13d when the address size is 32
  * bits; it means a displacement and no base (SDM vol. 2, table 2-3). */
@@ -164,14 +164,18 @@ static enum decode_result insn_decode(struct gen *g, struct insn *in, const uint
         fix_sib_without_base(in);
     }
     if (s == ZYDIS_STATUS_NO_MORE_DATA) {
-        return room >= 15 ? DECODE_BAD : DECODE_MORE;
+        return room >= 15 ? DECODE_LONG : DECODE_MORE;
+    }
+    if (s == ZYDIS_STATUS_INSTRUCTION_TOO_LONG) {
+        return DECODE_LONG;
     }
     return ZYAN_SUCCESS(s) ? DECODE_OK : DECODE_BAD;
 }
 
 /* An instruction that cannot be decoded becomes #UD (or #GP when it is too long). */
-static void insn_make_bad(struct insn *in)
+static void insn_make_bad(struct insn *in, bool too_long)
 {
+    in->too_long = too_long;
     memset(&in->d, 0, sizeof in->d);
     in->d.mnemonic = ZYDIS_MNEMONIC_INVALID;
     in->d.length = 1;
@@ -211,8 +215,8 @@ static bool block_decode(struct gen *g, const uint8_t *bytes, unsigned room, uns
         }
         in->offset = offset;
         in->rip = rip + offset;
-        if (r == DECODE_BAD) {
-            insn_make_bad(in);
+        if (r != DECODE_OK) {
+            insn_make_bad(in, r == DECODE_LONG);
             g->n++;
             break;
         }
@@ -374,6 +378,11 @@ static bool gen_fpu_gate(struct gen *g)
 static void gen_one(struct gen *g)
 {
     struct insn *in = g->in;
+    if (in->d.mnemonic == ZYDIS_MNEMONIC_INVALID && in->too_long) {
+        gen_call_imm(g, HELPER(helper_raise_gp), 0, 0);
+        g->ended = true;
+        return;
+    }
     if (in->d.mnemonic == ZYDIS_MNEMONIC_INVALID || !insn_known(g, in) ||
         (in->d.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX &&
          (!(g->mode & MODE_PE) || (g->mode & MODE_VM)))) {

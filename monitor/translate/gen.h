@@ -15,6 +15,7 @@
 #define NO_REG   0xff
 
 struct insn {
+    bool too_long; /* more than 15 bytes: #GP, not #UD */
     ZydisDecodedInstruction d;
     ZydisDecodedOperand op[ZYDIS_MAX_OPERAND_COUNT];
     const uint8_t *bytes;
