@@ -515,7 +515,7 @@ struct gate {
     bool wide; /* 32-bit (or 64) rather than 16 */
 };
 
-static void gate_read(struct vcpu *v, const struct descriptor *d, struct gate *g)
+static void gate_read(struct vcpu *v, const struct descriptor *d, uint16_t selector, struct gate *g)
 {
     g->selector = d->low >> 16;
     g->attr = d->attr;
@@ -523,7 +523,11 @@ static void gate_read(struct vcpu *v, const struct descriptor *d, struct gate *g
     g->wide = d->attr & 8;
     g->offset = (d->low & 0xffff) | (g->wide ? d->high & 0xffff0000 : 0);
     if (cpu_long_active(v)) {
-        g->offset |= mem_load(v, d->address + 8, 4, cpu_implicit_index(v)) << 32;
+        uint64_t more = mem_load(v, d->address + 8, 8, cpu_implicit_index(v));
+        if (more >> 40 & 0x1f) {
+            raise_exception(v, EXC_GP, selector & ~3);
+        }
+        g->offset |= more << 32;
     }
 }
 
@@ -568,7 +572,7 @@ static void far_jump_gate(struct vcpu *v, const struct descriptor *d, uint16_t s
     struct gate g;
     struct descriptor code;
     check_system_access(v, d, selector);
-    gate_read(v, d, &g);
+    gate_read(v, d, selector, &g);
     gate_target(v, &g, &code);
     if (!(code.attr & SEG_CONFORMING) && SEG_DPL(code.attr) != v->cpl) {
         raise_exception(v, EXC_GP, g.selector & ~3);
@@ -670,7 +674,7 @@ static void far_call_gate(struct vcpu *v, const struct descriptor *d, uint16_t s
     struct gate g;
     struct descriptor code;
     check_system_access(v, d, selector);
-    gate_read(v, d, &g);
+    gate_read(v, d, selector, &g);
     gate_target(v, &g, &code);
     unsigned size = cpu_long_active(v) ? 8 : g.wide ? 4 : 2;
     if (!(code.attr & SEG_CONFORMING) && SEG_DPL(code.attr) < v->cpl) {

@@ -574,7 +574,6 @@ enum {
     MSR_UCODE_REV = 0x8b,
     MSR_MTRRCAP = 0xfe,
     MSR_ARCH_CAP = 0x10a,
-    MSR_FLUSH_CMD = 0x10b,
     MSR_SYSENTER_CS = 0x174,
     MSR_SYSENTER_ESP = 0x175,
     MSR_SYSENTER_EIP = 0x176,
@@ -755,6 +754,7 @@ static bool msr_value_ok(uint32_t msr, uint64_t value)
     case MSR_SPEC_CTRL:
         return !(value & ~7ull);
     case MSR_TSC_AUX:
+    case MSR_FMASK:
         return !(value >> 32);
     default:
         return true;
@@ -781,7 +781,7 @@ static bool msr_write(struct vcpu *v, uint32_t msr, uint64_t value)
     case MSR_EFER:
         return efer_write(v, value);
     case MSR_PRED_CMD:
-    case MSR_FLUSH_CMD:
+        return !(value & ~1ull);
     case MSR_UCODE_WRITE:
     case MSR_UCODE_REV:
     case MSR_MCG_STATUS:

@@ -16,12 +16,10 @@ static const struct {
     const char *name;
     enum { START_REAL, START_PROTECTED, START_LONG } start;
     bool disturb; /* invalidations keep coming while it runs */
-} programs[] = {{"protected", START_PROTECTED, false},
-                {"long", START_LONG, false},
-                {"real", START_REAL, false},
-                {"vectors", START_LONG, true},
-                {"debug", START_LONG, false},
-                {"paging", START_LONG, false}};
+} programs[] = {{"protected", START_PROTECTED, false}, {"long", START_LONG, false},
+                {"real", START_REAL, false},           {"vectors", START_LONG, true},
+                {"debug", START_LONG, false},          {"paging", START_LONG, false},
+                {"faults", START_LONG, false}};
 
 static const char *const shakes[] = {NULL,     "nochain",  "oneinsn",
                                      "tlb=16", "cache=1M", "nochain,oneinsn,tlb=16,cache=1M"};

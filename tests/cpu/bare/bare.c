@@ -4,7 +4,7 @@
 volatile struct caught caught;
 unsigned caught_count;
 void (*trap_hook)(struct frame *f);
-bool trap_stay;
+bool trap_stay, gate_return;
 static unsigned failures;
 
 void user_enter(uint64_t rip, uint64_t cs, uint64_t flags, uint64_t rsp, uint64_t ss);
@@ -100,7 +100,7 @@ void trap(struct frame *f)
     caught.cr2 = read_cr2();
     caught.dr6 = f->vector == DB ? read_dr6() : 0;
     caught_count++;
-    if (f->cs & 3) {
+    if ((f->cs & 3) || gate_return) {
         *f = (struct frame){.rip = (uint64_t)user_done,
                             .cs = KERNEL_CODE,
                             .flags = 2,

@@ -101,6 +101,7 @@ extern volatile struct caught caught;
 extern unsigned caught_count;
 extern volatile uint64_t resume;           /* where ring 0 goes on after the next exception */
 extern void (*trap_hook)(struct frame *f); /* sees all exceptions first; clear it again */
+extern bool gate_return;                   /* the next exception in ring 0 ends a user program */
 extern bool trap_stay;                     /* the hook dealt with it: return to where it was */
 
 extern uint64_t gdt[32];
