@@ -602,36 +602,41 @@ static struct block *block_lookup(struct vcpu *v, uint64_t linear, uint64_t page
 
 static const uint8_t no_memory[GUEST_PAGE_SIZE * 2] = {[0 ... GUEST_PAGE_SIZE * 2 - 1] = 0xff};
 
+/* The bytes from host on, at most to the end of the page; or, with `second`, over it. A copy, since
+ * other CPUs may write there while it is decoded and used. */
+static unsigned code_copy(uint8_t *to, unsigned max, const uint8_t *host, unsigned room,
+                          const uint8_t *second)
+{
+    unsigned n = second ? 32 : room < max ? room : max;
+    for (unsigned i = 0; i < n; i++) {
+        to[i] = i < room ? host[i] : second[i - room];
+    }
+    return n;
+}
+
 /* Translates at `linear`; `second` holds the next page's host memory when a straddling first
- * instruction needs it. */
+ * instruction needs it. The block is in the lists before requests of other CPUs are looked at, so
+ * that a write while it was made drops it: it may come back invalid. */
 static struct block *block_make(struct vcpu *v, uint64_t linear, uint32_t mode, const uint8_t *host,
                                 uint64_t page, const uint8_t *second, uint64_t page2, bool global)
 {
-    uint8_t bytes[32];
-    unsigned room = GUEST_PAGE_SIZE - (linear & 0xfff), total = room;
-    const uint8_t *from = host;
-    if (second) {
-        for (unsigned i = 0; i < 32; i++) {
-            bytes[i] = i < room ? host[i] : second[i - room];
-        }
-        from = bytes;
-        total = 32;
-    }
+    uint8_t bytes[BLOCK_BYTES];
+    unsigned room = GUEST_PAGE_SIZE - (linear & 0xfff);
     outside_begin(v);
     engine_protect_page(v, page);
     if (second) {
         engine_protect_page(v, page2);
     }
-    struct block *b = block_translate_bytes(v, linear, mode, from, total, room);
-    outside_end(v);
-    if (!b) {
-        return NULL;
+    unsigned total = code_copy(bytes, sizeof bytes, host, room, second);
+    struct block *b = block_translate_bytes(v, linear, mode, bytes, total, room);
+    if (b) {
+        b->global = global;
+        b->first_offset = linear & 0xfff;
+        b->page[0] = page;
+        b->page[1] = b->guest_size > room ? page2 : ~0ull;
+        block_add(v->cache, b);
     }
-    b->global = global;
-    b->first_offset = linear & 0xfff;
-    b->page[0] = page;
-    b->page[1] = b->guest_size > room ? page2 : ~0ull;
-    block_add(v->cache, b);
+    outside_end(v);
     return b;
 }
 
@@ -698,6 +703,7 @@ void *block_resolve(struct vcpu *v)
     if (flags & MODE_DEBUG) {
         cpu_check_breakpoint(v, linear);
     }
+    bool held = v->single_pending;
     if (flags & MODE_TF) {
         v->single_pending = true;
         v->pending_dr6 |= DR6_BS;
@@ -726,6 +732,10 @@ void *block_resolve(struct vcpu *v)
             const uint8_t *second = second_page(v, linear, &page2);
             b = block_make(v, linear, mode, host, page, second, page2, global);
         }
+    }
+    if (!b->valid) { /* another CPU wrote there meanwhile */
+        v->single_pending = held;
+        cpu_resume(v);
     }
     v->single_pending = pending;
     v->shadow = false;

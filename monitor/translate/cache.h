@@ -40,6 +40,9 @@ struct link {
     uint64_t target;      /* linear */
 };
 
+/* What the longest block can take: 64 instructions of 15 bytes, and some to decode the last. */
+#define BLOCK_BYTES 992u
+
 struct block {
     uint64_t linear;
     uint64_t page[2]; /* pool offsets of the first and (if it spans two) the second page, else -1 */
