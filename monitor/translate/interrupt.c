@@ -619,6 +619,16 @@ static void iret_protected(struct vcpu *v, unsigned size)
     v->rip = rip & mask_size(to_long ? 8 : size);
 }
 
+static _Noreturn void iret_end(struct vcpu *v)
+{
+    v->ret_pc = 0;
+    v->nmi_blocked = false;
+    if ((v->flag_if && v->irq_waiting) || v->nmi_pending) {
+        v->run = 0;
+    }
+    cpu_resume(v);
+}
+
 void helper_iret(struct vcpu *v, uint64_t next_rip, uint64_t size)
 {
     if (cpu_real_or_v86(v)) {
@@ -626,17 +636,11 @@ void helper_iret(struct vcpu *v, uint64_t next_rip, uint64_t size)
     } else if ((v->flags_sys & FLAG_NT) && !cpu_long_active(v)) {
         uint16_t back = mem_load(v, v->seg[CPU_TR].base, 2, cpu_implicit_index(v));
         task_switch(v, back, TASK_IRET, next_rip, false, 0);
-        v->nmi_blocked = false;
-        cpu_resume(v);
+        iret_end(v);
     } else if ((v->flags_sys & FLAG_NT)) {
         raise_exception(v, EXC_GP, 0);
     } else {
         iret_protected(v, size);
     }
-    v->ret_pc = 0;
-    v->nmi_blocked = false;
-    if (v->flag_if && v->irq_waiting) {
-        v->run = 0;
-    }
-    cpu_resume(v);
+    iret_end(v);
 }

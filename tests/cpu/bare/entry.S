@@ -21,6 +21,7 @@ start:  lgdt    gdt_pointer
         .code32
 start_pvh:
         cld
+        movl    $stack_top, %esp
         movl    $TABLES, %edi                   # PML4, PDPT, four directories of 2 MiB pages
         xorl    %eax, %eax
         movl    $0x1800, %ecx
