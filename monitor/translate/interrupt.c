@@ -399,6 +399,7 @@ static void deliver_protected(struct vcpu *v, const struct event *e)
     idt_read(v, e, &g);
     if (g.type == 5) {
         v->rip = e->rip;
+        v->flags_sys |= e->fault ? FLAG_RF : 0; /* in the old task's image */
         task_switch(v, g.selector, TASK_GATE, e->rip, e->has_error, e->error);
         return;
     }

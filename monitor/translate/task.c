@@ -66,34 +66,88 @@ static void task_descriptor(struct vcpu *v, uint16_t selector, enum task_cause c
     }
 }
 
-/* Faults from here on belong to the new task. */
-static void load_segments(struct vcpu *v, const struct tss_image *t)
+static void load_ldt(struct vcpu *v, uint16_t selector)
 {
     struct descriptor d;
-    if (v->flags_sys & FLAG_VM) {
-        v->cpl = 3;
+    if ((selector & ~3) == 0) {
+        return;
+    }
+    if ((selector & 4) || !descriptor_read(v, selector, &d) || (d.attr & 0x1f) != 2 ||
+        !(d.attr & SEG_P)) {
+        raise_exception(v, EXC_TS, selector & ~3);
+    }
+    segment_set(v, CPU_LDTR, selector, &d);
+}
+
+static void load_code(struct vcpu *v, uint16_t selector)
+{
+    struct descriptor d;
+    unsigned cpl = selector & 3;
+    if ((selector & ~3) == 0 || !descriptor_read(v, selector, &d) || !(d.attr & SEG_S) ||
+        !(d.attr & SEG_CODE) ||
+        (d.attr & SEG_CONFORMING ? SEG_DPL(d.attr) > cpl : SEG_DPL(d.attr) != cpl)) {
+        raise_exception(v, EXC_TS, selector & ~3);
+    }
+    if (!(d.attr & SEG_P)) {
+        raise_exception(v, EXC_NP, selector & ~3);
+    }
+    descriptor_set_accessed(v, &d);
+    segment_set(v, CPU_CS, selector, &d);
+}
+
+static void load_stack(struct vcpu *v, uint16_t selector)
+{
+    struct descriptor d;
+    stack_descriptor(v, selector, v->cpl, &d);
+    descriptor_set_accessed(v, &d);
+    segment_set(v, CPU_SS, selector, &d);
+}
+
+static void load_data(struct vcpu *v, unsigned reg, uint16_t selector)
+{
+    struct descriptor d;
+    if ((selector & ~3) == 0) {
+        return;
+    }
+    if (!descriptor_read(v, selector, &d) || !(d.attr & SEG_S) ||
+        ((d.attr & SEG_CODE) && !(d.attr & SEG_RW))) {
+        raise_exception(v, EXC_TS, selector & ~3);
+    }
+    bool conforming = (d.attr & SEG_CODE) && (d.attr & SEG_CONFORMING);
+    if (!conforming && (SEG_DPL(d.attr) < v->cpl || SEG_DPL(d.attr) < (selector & 3u))) {
+        raise_exception(v, EXC_TS, selector & ~3);
+    }
+    if (!(d.attr & SEG_P)) {
+        raise_exception(v, EXC_NP, selector & ~3);
+    }
+    descriptor_set_accessed(v, &d);
+    segment_set(v, reg, selector, &d);
+}
+
+/* Faults from here on belong to the new task, which has its selectors but no descriptors yet. */
+static void load_segments(struct vcpu *v, const struct tss_image *t)
+{
+    static const uint8_t data[] = {CPU_ES, CPU_DS, CPU_FS, CPU_GS};
+    bool v86 = v->flags_sys & FLAG_VM;
+    v->cpl = v86 ? 3 : t->seg[CPU_CS] & 3;
+    for (unsigned i = 0; i < 6; i++) {
+        segment_set_null(v, i, t->seg[i]);
+    }
+    segment_set_null(v, CPU_LDTR, t->ldt);
+    load_ldt(v, t->ldt);
+    if (v86) {
         for (unsigned i = 0; i < 6; i++) {
             segment_set_real(v, i, t->seg[i]);
         }
         return;
     }
-    uint16_t cs = t->seg[CPU_CS];
-    if ((cs & ~3) == 0 || !descriptor_read(v, cs, &d) || !(d.attr & SEG_S) ||
-        !(d.attr & SEG_CODE)) {
-        raise_exception(v, EXC_TS, cs & ~3);
-    }
-    v->cpl = cs & 3;
-    if (!(d.attr & SEG_P)) {
-        raise_exception(v, EXC_NP, cs & ~3);
-    }
-    descriptor_set_accessed(v, &d);
-    segment_set(v, CPU_CS, cs, &d);
-    stack_descriptor(v, t->seg[CPU_SS], v->cpl, &d);
-    descriptor_set_accessed(v, &d);
-    segment_set(v, CPU_SS, t->seg[CPU_SS], &d);
-    static const uint8_t data[] = {CPU_ES, CPU_DS, CPU_FS, CPU_GS};
+    load_code(v, t->seg[CPU_CS]);
+    load_stack(v, t->seg[CPU_SS]);
     for (unsigned i = 0; i < 4; i++) {
-        segment_load(v, data[i], t->seg[data[i]]);
+        load_data(v, data[i], t->seg[data[i]]);
+    }
+    if (v->rip > v->seg[CPU_CS].limit) {
+        raise_exception(v, EXC_GP, 0);
     }
 }
 
@@ -117,7 +171,6 @@ static void task_enter(struct vcpu *v, struct tss_image *t, const struct descrip
         }
         tlb_load_cr3(v, v->cr3, false);
     }
-    segment_load_ldt(v, t->ldt);
     load_segments(v, t);
     v->dr7 &= ~0x55ull;
 }

@@ -19,7 +19,7 @@ static const struct {
 } programs[] = {{"protected", START_PROTECTED, false}, {"long", START_LONG, false},
                 {"real", START_REAL, false},           {"vectors", START_LONG, true},
                 {"debug", START_LONG, false},          {"paging", START_LONG, false},
-                {"faults", START_LONG, false}};
+                {"faults", START_LONG, false},         {"protected32", START_PROTECTED, false}};
 
 static const char *const shakes[] = {NULL,     "nochain",  "oneinsn",
                                      "tlb=16", "cache=1M", "nochain,oneinsn,tlb=16,cache=1M"};

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <stddef.h>
+
 #include "bare.h"
 
 volatile struct caught caught;
@@ -11,6 +13,26 @@ void user_enter(uint64_t rip, uint64_t cs, uint64_t flags, uint64_t rsp, uint64_
 void user_done(void);
 void trap(struct frame *f);
 void bare_main(void);
+
+/* The compiler wants these. */
+void *memset(void *to, int value, size_t n);
+void *memcpy(void *restrict to, const void *restrict from, size_t n);
+
+void *memset(void *to, int value, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        ((volatile uint8_t *)to)[i] = value;
+    }
+    return to;
+}
+
+void *memcpy(void *restrict to, const void *restrict from, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        ((volatile uint8_t *)to)[i] = ((const uint8_t *)from)[i];
+    }
+    return to;
+}
 
 static void put(char c)
 {
