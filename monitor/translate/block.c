@@ -80,13 +80,32 @@ void cache_free(struct code_cache *c)
     g_free(c);
 }
 
+#define JUMP_HALF  (JUMP_SIZE / 2)
+#define JUMP_GROUP (JUMP_HALF / 64)
+
+/* Empties one half of a slot. An empty entry looks like rip ~0, so that one's code looks again. */
+static void jump_half_clear(struct vcpu *v, unsigned slot, unsigned half)
+{
+    for (uint64_t used = v->jump_used[slot][half]; used; used &= used - 1) {
+        uint64_t *p = v->jump[slot].tag + half * JUMP_HALF + __builtin_ctzll(used) * JUMP_GROUP;
+        uint64_t n = JUMP_GROUP;
+        __asm__ volatile("rep stosq" : "+D"(p), "+c"(n) : "a"(0) : "memory");
+    }
+    v->jump_used[slot][half] = 0;
+    v->jump[slot].code[JUMP_SIZE - 1] = v->cache->thunk_indirect;
+}
+
+static void jump_slot_clear(struct vcpu *v, unsigned slot)
+{
+    jump_half_clear(v, slot, 0);
+    jump_half_clear(v, slot, 1);
+}
+
 static void jump_clear(struct vcpu *v)
 {
     for (unsigned s = 0; s < JUMP_SLOTS; s++) {
-        uint64_t *p = v->jump[s].tag, n = JUMP_SIZE;
-        __asm__ volatile("rep stosq" : "+D"(p), "+c"(n) : "a"(1ull) : "memory");
+        jump_slot_clear(v, s);
         v->jump_owner[s] = 0;
-        v->jump_user_used[s] = v->jump_kernel_used[s] = false;
     }
     v->jump_nonglobal = false;
 }
@@ -107,6 +126,9 @@ void cache_flush(struct vcpu *v)
     struct code_cache *c = v->cache;
     for (unsigned i = 0; i < BLOCK_HASH; i++) {
         c->hash[i] = NULL;
+    }
+    for (size_t i = 0; i < c->page_pool_used; i++) {
+        engine_release_page(v, c->page_pool[i].page);
     }
     for (unsigned i = 0; i < 4096; i++) {
         c->pages[i] = NULL;
@@ -181,13 +203,6 @@ static unsigned mode_intern(struct vcpu *v, uint32_t flags, uint32_t cs_base)
     return c->modes_count++;
 }
 
-static void jump_slot_clear(struct vcpu *v, unsigned s)
-{
-    uint64_t *p = v->jump[s].tag, n = JUMP_SIZE;
-    __asm__ volatile("rep stosq" : "+D"(p), "+c"(n) : "a"(1ull) : "memory");
-    v->jump_user_used[s] = v->jump_kernel_used[s] = false;
-}
-
 /* Mode n always uses slot n mod JUMP_SLOTS; the slot is emptied when another mode takes it over,
  * which is safe because every change of mode passes through block_resolve. */
 unsigned jump_slot_for(struct vcpu *v, uint32_t mode_number)
@@ -210,16 +225,9 @@ void jump_flush(struct vcpu *v, bool kernel)
 {
     kernel |= v->jump_nonglobal;
     for (unsigned s = 0; s < JUMP_SLOTS; s++) {
-        uint64_t n = JUMP_SIZE / 2, *p = v->jump[s].tag;
-        if (v->jump_user_used[s]) {
-            __asm__ volatile("rep stosq" : "+D"(p), "+c"(n) : "a"(1ull) : "memory");
-            v->jump_user_used[s] = false;
-        }
-        n = JUMP_SIZE / 2;
-        p = v->jump[s].tag + JUMP_SIZE / 2;
-        if (kernel && v->jump_kernel_used[s]) {
-            __asm__ volatile("rep stosq" : "+D"(p), "+c"(n) : "a"(1ull) : "memory");
-            v->jump_kernel_used[s] = false;
+        jump_half_clear(v, s, 0);
+        if (kernel) {
+            jump_half_clear(v, s, 1);
         }
     }
     if (kernel) {
@@ -231,34 +239,28 @@ void jump_flush(struct vcpu *v, bool kernel)
  * mode the CS base moves them, so everything goes then. */
 void jump_flush_page(struct vcpu *v, uint64_t linear)
 {
-    unsigned per_page = GUEST_PAGE_SIZE >> JUMP_SHIFT, half = JUMP_SIZE / 2;
-    unsigned base = linear >> 47 & 1 ? half : 0,
-             first = (linear & ~0xfffull) >> JUMP_SHIFT & (half - 1);
+    unsigned half = linear >> 47 & 1, n = GUEST_PAGE_SIZE >> JUMP_SHIFT;
+    unsigned first = (linear & ~0xfffull) >> JUMP_SHIFT & (JUMP_HALF - 1);
     if (!(cpu_mode(v) & MODE_LONG)) {
         jump_flush(v, true);
         return;
     }
     for (unsigned s = 0; s < JUMP_SLOTS; s++) {
-        if (base ? v->jump_kernel_used[s] : v->jump_user_used[s]) {
-            uint64_t *p = v->jump[s].tag + base + first, n = per_page;
-            __asm__ volatile("rep stosq" : "+D"(p), "+c"(n) : "a"(1ull) : "memory");
-            v->jump[s].tag[base + ((first - 1) & (half - 1))] = 1;
-            v->jump[s].tag[base + ((first - 2) & (half - 1))] = 1;
+        uint64_t *tag = v->jump[s].tag + half * JUMP_HALF;
+        for (unsigned i = 0; i < n + 2 && v->jump_used[s][half]; i++) {
+            tag[(first - 2 + i) & (JUMP_HALF - 1)] = 0;
         }
+        v->jump[s].code[JUMP_SIZE - 1] = v->cache->thunk_indirect;
     }
 }
 
 static void jump_install(struct vcpu *v, unsigned slot, uint64_t rip, void *code, bool global)
 {
-    unsigned i = jump_index(rip);
-    v->jump[slot].tag[i] = -rip;
+    unsigned i = jump_index(rip), half = rip >> 47 & 1;
+    v->jump[slot].tag[i] = ~rip;
     v->jump[slot].code[i] = code;
-    if (rip >> 47 & 1) {
-        v->jump_kernel_used[slot] = true;
-        v->jump_nonglobal |= !global;
-    } else {
-        v->jump_user_used[slot] = true;
-    }
+    v->jump_used[slot][half] |= 1ull << (i % JUMP_HALF / JUMP_GROUP);
+    v->jump_nonglobal |= half && !global;
 }
 
 /* --- pages and invalidation --- */
@@ -351,7 +353,8 @@ static void block_drop(struct vcpu *v, struct block *b)
     }
     unsigned i = jump_index(rip);
     if (v->jump[slot].code[i] == c->rx + b->code) {
-        v->jump[slot].tag[i] = 1;
+        v->jump[slot].tag[i] = 0;
+        v->jump[slot].code[i] = c->thunk_indirect;
     }
 }
 
@@ -369,20 +372,34 @@ static void block_extent(const struct block *b, uint64_t page, uint64_t *start, 
     }
 }
 
+/* A page that is written again and again has become data: after so many writes it loses all its
+ * code, and may be written freely until it is run again. Where that keeps happening, code and data
+ * share the page, and only the code that is written over goes. */
+#define WRITES_MAX  12u
+#define EMPTIED_MAX 64u
+
+static void page_released(struct vcpu *v, struct page_blocks *p)
+{
+    if (!p->blocks) {
+        p->writes = 0;
+        engine_release_page(v, p->page);
+    }
+}
+
 static void page_invalidate(struct vcpu *v, uint64_t page, uint64_t offset, uint64_t len)
 {
     struct page_blocks *p = page_find(v->cache, page, false);
     if (!p) {
         return;
     }
-    p->writes++;
+    bool all = ++p->writes >= WRITES_MAX && p->emptied < EMPTIED_MAX;
     struct block **at = &p->blocks;
     while (*at) {
         struct block *b = *at;
         unsigned which = b->page[0] == page ? 0 : 1;
         uint64_t start, size;
         block_extent(b, page, &start, &size);
-        if (!b->valid || (start < offset + len && offset < start + size)) {
+        if (!b->valid || all || (start < offset + len && offset < start + size)) {
             if (b->valid) {
                 block_drop(v, b);
             }
@@ -391,6 +408,8 @@ static void page_invalidate(struct vcpu *v, uint64_t page, uint64_t offset, uint
             at = &b->page_next[which];
         }
     }
+    p->emptied += all;
+    page_released(v, p);
 }
 
 void block_invalidate(struct vcpu *v, uint64_t offset, uint64_t len)
@@ -402,8 +421,9 @@ void block_invalidate(struct vcpu *v, uint64_t offset, uint64_t len)
 }
 
 /* Takes blocks of region r out of all page lists. */
-static void pages_forget(struct code_cache *c, const struct region *r)
+static void pages_forget(struct vcpu *v, const struct region *r)
 {
+    struct code_cache *c = v->cache;
     for (unsigned i = 0; i < 4096; i++) {
         for (struct page_blocks *p = c->pages[i]; p; p = p->next) {
             struct block **at = &p->blocks;
@@ -415,6 +435,7 @@ static void pages_forget(struct code_cache *c, const struct region *r)
                     at = &b->page_next[b->page[0] == p->page ? 0 : 1];
                 }
             }
+            page_released(v, p);
         }
     }
 }
@@ -434,7 +455,7 @@ static void cache_advance(struct vcpu *v)
             block_drop(v, &r->blocks[i]);
         }
     }
-    pages_forget(c, r);
+    pages_forget(v, r);
     region_reset(c, c->current);
     v->st_advance++;
     c->flushes++;

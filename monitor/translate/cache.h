@@ -69,7 +69,8 @@ struct page_blocks {
     uint64_t page; /* pool offset */
     struct block *blocks;
     struct page_blocks *next;
-    uint32_t writes;
+    uint16_t writes; /* to the page since it was last without code */
+    uint16_t emptied;
 };
 
 /* The cache is a ring of regions: when the current one is full, the oldest is emptied and reused.

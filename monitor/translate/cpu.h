@@ -29,9 +29,7 @@
 #define TLB_BITS  10
 #define TLB_SIZE  (1u << TLB_BITS)
 #define TLB2_SIZE 4096u
-#define JUMP_BITS                                                                                  \
-    14 /* bits 3-15 of the address and bit 47: functions are 16-aligned, return addresses are not  \
-        */
+#define JUMP_BITS    16 /* bits 3-17 of the address and bit 47 */
 #define JUMP_SHIFT   3
 #define JUMP_SIZE    (1u << JUMP_BITS)
 #define JUMP_SLOTS   8u
@@ -172,7 +170,7 @@ struct tlb2 {
 };
 
 struct jump_slot {
-    uint64_t tag[JUMP_SIZE]; /* minus the linear address; 1: empty */
+    uint64_t tag[JUMP_SIZE]; /* the complement of rip; 0: empty */
     void *code[JUMP_SIZE];
 };
 
@@ -318,7 +316,8 @@ struct vcpu {
                                   the last full flush */
     bool tlb_used[MMU_INDEXES];
     uint32_t jump_owner[JUMP_SLOTS]; /* interned mode, 0: free */
-    bool jump_user_used[JUMP_SLOTS], jump_kernel_used[JUMP_SLOTS], jump_nonglobal;
+    uint64_t jump_used[JUMP_SLOTS][2]; /* [kernel half]: a bit for each of 64 groups of entries */
+    bool jump_nonglobal;
     unsigned jump_next;
     unsigned tlb_mask; /* TLB_SIZE - 1, or smaller when shaking */
 

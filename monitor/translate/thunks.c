@@ -164,7 +164,7 @@ static void generate_jump(struct vcpu *v, struct emitter *e, unsigned slot)
         emit_popf(e);
     }
     emit_gs_index(e, 0x8b, RCX, R15, tags);
-    emit_lea(e, true, RCX, RCX, R14, 1, 0);
+    emit_lea(e, true, RCX, RCX, R14, 1, 1);
     emit_gs_index(e, 0x8b, R15, R15, codes);
     uint8_t *hit = emit_jrcxz(e);
     emit_jmp_to(e, c->rw + (c->thunk_indirect - c->rx));

@@ -92,15 +92,26 @@ void engine_code_written(struct translate *t, struct vcpu *self, uint64_t offset
     }
 }
 
+/* Also taken where the guest's vector registers are live, so no GLib. */
+static void code_cpus_lock(struct translate *t)
+{
+    while (atomic_flag_test_and_set(&t->code_cpus_busy)) {
+        __builtin_ia32_pause();
+    }
+}
+
 /* The caller is outside, so two CPUs that wait for each other here both count as stopped. */
 void engine_protect_page(struct vcpu *v, uint64_t offset)
 {
     struct translate *t = v->engine;
-    uint8_t *flag = &t->code_map[offset >> GUEST_PAGE_SHIFT];
-    if (__atomic_load_n(flag, __ATOMIC_SEQ_CST)) {
+    uint64_t page = offset >> GUEST_PAGE_SHIFT;
+    if (t->code_cpus[page] & 1u << v->index) {
         return;
     }
-    __atomic_store_n(flag, 1, __ATOMIC_SEQ_CST);
+    code_cpus_lock(t);
+    t->code_cpus[page] |= 1u << v->index;
+    __atomic_store_n(&t->code_map[page], 1, __ATOMIC_SEQ_CST);
+    atomic_flag_clear(&t->code_cpus_busy);
     tlb_drop_writes(v, offset & ~0xfffull, GUEST_PAGE_SIZE, false);
     window_protect(v, offset);
     for (unsigned i = 0; i < t->cpus; i++) {
@@ -114,6 +125,21 @@ void engine_protect_page(struct vcpu *v, uint64_t offset)
             __builtin_ia32_pause();
         }
     }
+}
+
+void engine_release_page(struct vcpu *v, uint64_t offset)
+{
+    struct translate *t = v->engine;
+    uint64_t page = offset >> GUEST_PAGE_SHIFT;
+    if (!(t->code_cpus[page] & 1u << v->index)) {
+        return;
+    }
+    code_cpus_lock(t);
+    t->code_cpus[page] &= ~(1u << v->index);
+    if (!t->code_cpus[page]) {
+        __atomic_store_n(&t->code_map[page], 0, __ATOMIC_SEQ_CST);
+    }
+    atomic_flag_clear(&t->code_cpus_busy);
 }
 
 /* --- signals --- */
@@ -592,6 +618,11 @@ static struct vcpu *vcpu_new(struct translate *t, unsigned index)
     return v;
 }
 
+static size_t code_cpus_size(const struct translate *t)
+{
+    return (memory_pool_max(t->memory) >> GUEST_PAGE_SHIFT) * sizeof *t->code_cpus;
+}
+
 static void translate_destroy(struct engine *engine)
 {
     struct translate *t = (struct translate *)engine;
@@ -612,6 +643,7 @@ static void translate_destroy(struct engine *engine)
     if (t->arena) {
         munmap(t->arena, t->arena_size);
     }
+    munmap(t->code_cpus, code_cpus_size(t));
     g_mutex_clear(&t->code_lock);
     g_free(t);
 }
@@ -619,8 +651,8 @@ static void translate_destroy(struct engine *engine)
 static struct engine *translate_create(const struct engine_config *config, GError **error)
 {
     options_parse(config->options);
-    if (!translate_options.cache_size) { /* about 48 MiB for the whole machine */
-        translate_options.cache_size = CLAMP(48 / MAX(config->cpus, 1), 12, 48) << 20;
+    if (!translate_options.cache_size) { /* about 96 MiB for the whole machine */
+        translate_options.cache_size = CLAMP(96 / MAX(config->cpus, 1), 6, 96) << 20;
     }
     struct translate *t = g_new0(struct translate, 1);
     t->ops = &translate_engine;
@@ -631,6 +663,14 @@ static struct engine *translate_create(const struct engine_config *config, GErro
     t->pool = memory_pool_base(t->memory);
     t->code_map = memory_code_map(t->memory);
     t->dirty_map = memory_dirty_map(t->memory);
+    t->code_cpus = mmap(NULL, code_cpus_size(t), PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (t->code_cpus == MAP_FAILED) {
+        g_set_error_literal(error, g_quark_from_static_string("ringside-engine"), 1,
+                            "There is not enough memory for the translator. Close other programs.");
+        g_free(t);
+        return NULL;
+    }
     g_mutex_init(&t->code_lock);
     vcpu_signals_init();
     for (unsigned i = 0; i < t->cpus; i++) {

@@ -23,6 +23,8 @@ struct translate {
     struct vcpu *cpu[MAX_CPUS];
     struct cpu_thread threads[MAX_CPUS];
     uint8_t *pool, *code_map, *dirty_map;
+    uint32_t *code_cpus; /* by pool page: which CPUs have translations of it */
+    atomic_flag code_cpus_busy;
     GMutex code_lock;
     GArray *code_queue[MAX_CPUS]; /* of struct code_range, written by others */
     bool running;
@@ -46,6 +48,8 @@ extern struct translate_options translate_options;
 /* Makes sure that no CPU writes to this pool page without telling (a translation is being made from
  * it). */
 void engine_protect_page(struct vcpu *v, uint64_t pool_offset);
+/* This CPU has no translation of the page any more. */
+void engine_release_page(struct vcpu *v, uint64_t pool_offset);
 void engine_code_written(struct translate *t, struct vcpu *self, uint64_t offset, uint64_t len);
 void vcpu_signals_init(void);
 struct vcpu *vcpu_current(void);
