@@ -547,31 +547,30 @@ void smc_check(struct vcpu *v)
 
 #define MISSES_PATIENCE 3 /* before a block is made anew for another unit */
 #define MISSES_MAX      8 /* in a window that has the unit but not the page */
-#define CHANGES_MAX     4
 
-/* An access that expected `planned` goes to `linear`. `now`: its block must not run on. */
-static void window_learn(struct vcpu *v, struct block *b, uint64_t site, int64_t planned,
+/* An access that was planned as `info` says goes to `linear`. `now`: its block must not run on. */
+static void window_learn(struct vcpu *v, struct block *b, uint64_t site, uint32_t info,
                          uint64_t linear, bool now)
 {
     struct site_hint *h = hint_slot(v, site);
-    int64_t unit = window_unit(v, linear);
-    bool kernel = v->cpl != 3;
+    int64_t unit = window_unit(v, linear), planned = (int8_t)(info >> INFO_UNIT_SHIFT);
+    bool kernel = v->cpl != 3, other = unit != planned && !(info & INFO_ANY);
     v->window_misses++;
     if (!kernel && !v->space) {
         return; /* code from before the address space lost its windows */
     }
     if (h->site != site) {
-        *h = (struct site_hint){.site = site, .unit = planned};
-    }
-    if (h->unit != unit) {
-        h->unit = unit;
-        h->misses = 0;
-        h->changes++;
+        *h = (struct site_hint){.site = site, .unit = planned, .any = info & INFO_ANY};
     }
     h->misses += h->misses < 255;
-    h->tlb |= !window_offer(v, unit, kernel) || h->changes > CHANGES_MAX ||
-              (unit == planned && h->misses >= MISSES_MAX);
-    now |= h->tlb || (unit != planned && h->misses >= MISSES_PATIENCE);
+    h->tlb |= !window_offer(v, unit, kernel) || h->misses >= MISSES_MAX;
+    now |= h->tlb || (other && h->misses >= MISSES_PATIENCE);
+    if (other && now) {
+        h->any |= h->changes != 0;
+        h->changes = 1;
+        h->unit = unit;
+        h->misses = 0;
+    }
     if (b->valid && now) {
         v->st_learn_drop++;
         block_drop(v, b);
@@ -584,7 +583,7 @@ static void window_learn_here(struct vcpu *v, uint64_t linear, uint64_t info, bo
     const struct site *s = site_current(v, &b);
     if (s) {
         uint64_t site = (b->linear + s->guest) * 2 + (info & INFO_SECOND ? 1 : 0);
-        window_learn(v, b, site, (int8_t)(info >> INFO_UNIT_SHIFT), linear, now);
+        window_learn(v, b, site, info, linear, now);
     }
 }
 

@@ -21,14 +21,11 @@ struct site {
 };
 
 /* Host code that accesses memory through a window, and the way round it when the window has nothing
- * there. At the access R14 holds the linear address, or `at` the host address. */
+ * there. That way wants the linear address in R14 unless it makes it anew. */
 struct window_site {
     uint32_t op, op_end, stub; /* offsets in the cache */
-    int16_t unit;
-    uint8_t at; /* R14 or RCX; NO_HOST: R14 is intact */
-    bool kernel;
+    bool kept;                 /* R14 was overwritten: its value is in vcpu.tmp[4] */
 };
-#define NO_HOST 0xff
 
 /* A direct jump to another block that may be linked. */
 struct link {

@@ -188,9 +188,10 @@ struct site_hint {
     uint64_t site; /* linear rip * 2 + 1 for a second access */
     int16_t unit;
     uint8_t misses, changes;
+    bool any; /* goes to several units */
     bool tlb; /* no window suits it */
 };
-#define SITE_HINTS 16384u
+#define SITE_HINTS 65536u
 
 /* A page that links from other pages lead to (link.c). */
 struct linked_page {
@@ -267,7 +268,7 @@ struct vcpu {
     uint64_t tmp[6];
     uint64_t host_rsp;
     uint64_t index_mask, page_mask, jump_mask, bit_mask[3]; /* PEXT operands: 15, 31, 63 for BT */
-    uint64_t unit_mask;                                     /* PEXT: the unit of a linear address */
+    uint64_t unit_mask, slot_mask; /* PEXT: the unit of a linear address, its low byte */
     uint64_t window_addend[2][WINDOW_UNITS]; /* [kernel]: host address - linear address */
     struct segment seg[CPU_SEGMENTS];
     uint8_t bounce[BOUNCE_SIZE + 64] __attribute__((aligned(64)));
@@ -421,7 +422,8 @@ enum {
     INFO_STACK = 1 << 12,
     INFO_ALIGN = 1 << 13,
     INFO_VECTOR = 1 << 14,
-    INFO_SECOND = 1 << 19 /* the instruction's second access */
+    INFO_SECOND = 1 << 19, /* the instruction's second access */
+    INFO_ANY = 1 << 20     /* a windowed access that expects no unit in particular */
 };
 #define INFO_UNIT_SHIFT 24 /* the unit that a windowed access expects, 8 bits */
 #define INFO_SEG_SHIFT  16

@@ -43,8 +43,9 @@ struct slow {
     bool popf; /* flags are on the host stack when we come here; pushed again before going back */
     bool segment; /* limit check rather than TLB */
     bool window;  /* the access goes through a window; `jump` may be NULL */
+    bool any;     /* whichever unit the address is in */
     bool anchor;  /* later accesses rely on this one's comparison */
-    uint8_t at;   /* as in struct window_site */
+    bool kept;    /* as in struct window_site */
     int16_t unit;
     bool direct; /* the access is at [base + R15 + disp]: R14 has yet to be computed */
     struct address address;
@@ -125,7 +126,7 @@ void gen_linear_access(struct gen *g, const ZydisDecodedOperand *op, unsigned si
 /* ModRM, SIB and displacement for the access, with `reg` in ModRM.reg; the REX bits it needs. */
 void gen_mem_modrm(struct gen *g, unsigned reg);
 unsigned gen_mem_rex(const struct gen *g);     /* X << 1 | B */
-void gen_mem_lea(struct gen *g, unsigned reg); /* reg := host address of the access */
+void gen_mem_lea(struct gen *g, unsigned reg); /* reg := host address of the access, R14 is free */
 void gen_segment(struct gen *g, unsigned seg, unsigned size, unsigned rw);
 /* R14 holds a linear address: check the access; then the memory is at [r14+r15]. Between op_begin
  * (implied) and gen_op_end lies the code that accesses it; it may use rcx and must be

@@ -398,8 +398,7 @@ static void gen_far(struct gen *g, helper_fn fn)
     } else {
         gen_linear(g, op, size + 2, INFO_READ);
         gen_access(g, size + 2, INFO_READ, op->mem.segment == ZYDIS_REGISTER_SS);
-        g->slow[g->open_slow].at = R14;
-        emit_lea(e, true, R14, R14, R15, 1, 0);
+        gen_mem_lea(g, R14);
         emit_rex(e, size == 8, RCX, 0, R14, false);
         if (size == 2) {
             emit16(e, 0xb70f); /* movzx */

@@ -426,7 +426,6 @@ static void copy_body(struct gen *g, struct copy *c)
         } else if (copy_has_high(g->in)) {
             gen_mem_lea(g, RCX);
             c->mem_rcx = true; /* may do without REX now */
-            g->slow[g->open_slow].at = RCX;
             c->free[c->frees++] = R14;
             c->free[c->frees++] = R15;
         }
@@ -434,7 +433,6 @@ static void copy_body(struct gen *g, struct copy *c)
             if (want > have) {
                 gen_mem_lea(g, R14);
                 c->folded = true;
-                g->slow[g->open_slow].at = R14;
                 c->free[c->frees++] = R15;
             }
             if (have) {

@@ -259,7 +259,7 @@ static uint64_t site_key(const struct gen *g)
 }
 
 /* Shall this access go through a window, and which unit's? */
-static bool plan_window(const struct gen *g, int64_t *unit)
+static bool plan_window(const struct gen *g, int64_t *unit, bool *any)
 {
     const struct address *a = &g->address;
     const struct site_hint *h = hint_slot(g->v, site_key(g));
@@ -274,6 +274,7 @@ static bool plan_window(const struct gen *g, int64_t *unit)
         *unit = g->known[a->base].unit;
     } else if (hinted) {
         *unit = h->unit;
+        *any = h->any;
     } else if (a->guessed) {
         *unit = window_unit(g->v, a->value);
     } else {
@@ -307,6 +308,21 @@ static uint32_t addend_field(const struct gen *g, int64_t unit)
     return FIELD(window_addend) + (kernel * WINDOW_UNITS + window_slot(unit)) * sizeof(uint64_t);
 }
 
+/* R15 := what leads from the address in `reg` to its unit's window, whichever that is. Addresses
+ * that are not canonical find the addend of another unit, and then no canonical host address. */
+static void access_any(struct gen *g, unsigned reg)
+{
+    struct emitter *e = &g->e;
+    if (flags_dead(g)) {
+        emit_mov(e, RCX, reg);
+        emit_shift_imm(e, 7, true, RCX, g->v->unit_shift);
+        emit_rr(e, 0x0fb6, false, RCX, RCX);
+    } else {
+        emit_pext_gs(e, RCX, reg, FIELD(slot_mask));
+    }
+    emit_gs_index(e, 0x8b, R15, RCX, addend_field(g, 0));
+}
+
 /* R15 := what leads from an address in `unit` to its window. */
 static void access_window(struct gen *g, int64_t unit, struct slow *s)
 {
@@ -322,6 +338,10 @@ static void access_window(struct gen *g, int64_t unit, struct slow *s)
     } else if (a->pending) {
         g->mem_base = gen_get(g, a->base, R14);
         g->mem_disp = a->disp;
+    }
+    if (s->any) {
+        access_any(g, a->pending ? g->mem_base : R14);
+        return;
     }
     if (known) {
         g->slow[g->known[a->base].slow].anchor = true;
@@ -491,17 +511,19 @@ void gen_access(struct gen *g, unsigned size, unsigned rw, bool stack)
         tlb_field(g, rw & INFO_WRITE ? offsetof(struct tlb, write) : offsetof(struct tlb, read));
     struct slow *s = &g->slow[g->slows++];
     int64_t unit;
+    bool any = false;
     g->accesses++;
     info |= g->accesses > 1 ? INFO_SECOND : 0;
-    *s = (struct slow){.insn = g->i, .info = info, .at = NO_HOST};
-    bool window = plan_window(g, &unit) && (flags_dead(g) || gen_fast_flagless());
+    *s = (struct slow){.insn = g->i, .info = info};
+    bool window = plan_window(g, &unit, &any) && (flags_dead(g) || gen_fast_flagless());
     if (!window && g->address.pending) {
         address_make(g, &g->address);
     }
     if (window) {
         s->window = true;
+        s->any = any;
         s->unit = g->last_unit = unit;
-        s->info |= (uint32_t)(uint8_t)unit << INFO_UNIT_SHIFT;
+        s->info |= (uint32_t)(uint8_t)unit << INFO_UNIT_SHIFT | (any ? INFO_ANY : 0);
         access_window(g, unit, s);
         s->op = e->p;
     } else if (g->mode & (MODE_AC | MODE_DEBUG)) {
@@ -563,6 +585,11 @@ static void emit_mem_op(struct gen *g, unsigned op, bool w, unsigned reg)
 
 void gen_mem_lea(struct gen *g, unsigned reg)
 {
+    struct slow *s = &g->slow[g->open_slow];
+    if (s->window && !s->direct) {
+        s->kept = true;
+        emit_store(&g->e, R14, FIELD(tmp[4]));
+    }
     emit_mem_op(g, 0x8d, true, reg);
 }
 
@@ -627,8 +654,7 @@ static void slow_window(struct gen *g, const struct slow *s)
         emit_mov_imm(e, R15, s->info);
         emit_call_to(e, g->c->rw + (g->c->thunk_anchor - g->c->rx));
     }
-    g->window_sites[g->window_sites_count++] = (struct window_site){
-        s->op - rw, s->op_end - rw, e->p - rw, s->unit, s->at, (g->mode & MODE_CPL) != 3};
+    g->window_sites[g->window_sites_count++] = (struct window_site){s->op - rw, s->op_end - rw, e->p - rw, s->kept};
     if (s->direct) {
         address_make(g, a);
     }

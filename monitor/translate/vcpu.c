@@ -165,35 +165,41 @@ static void signal_pass_on(int sig, siginfo_t *info, void *context)
     }
 }
 
-/* A windowed access found nothing: map the page, or send the instruction the slow way. */
+/* The windowed access that host code at `pc` makes, or NULL. */
+static const struct window_site *window_site_at(struct vcpu *v, uint32_t pc)
+{
+    const struct block *b = block_find_host(v->cache, pc);
+    for (unsigned i = 0; b && i < b->window_sites_count; i++) {
+        if (pc >= b->window_sites[i].op && pc < b->window_sites[i].op_end) {
+            return &b->window_sites[i];
+        }
+    }
+    return NULL;
+}
+
+/* A windowed access found nothing: map the page, or send the instruction the slow way, which is
+ * also that of misaligned vectors and of addresses that are not canonical (#GP). */
 static bool window_signal(struct vcpu *v, greg_t *regs)
 {
     uint64_t host = regs[REG_CR2];
-    uint32_t pc = regs[REG_RIP] - (uint64_t)v->cache->rx;
-    if (!window_contains(v, host)) {
+    bool gp = regs[REG_TRAPNO] == EXC_GP;
+    if (!gp && !window_contains(v, host)) {
         return false;
     }
     v->ret_pc = regs[REG_RIP] + 1;
-    if (window_fault(v, host, regs[REG_ERR] & 2)) {
+    if (!gp && window_fault(v, host, regs[REG_ERR] & 2)) {
         return true;
     }
-    const struct block *b = block_find_host(v->cache, pc);
-    for (unsigned i = 0; b && i < b->window_sites_count; i++) {
-        const struct window_site *s = &b->window_sites[i];
-        if (pc < s->op || pc >= s->op_end) {
-            continue;
-        }
-        uint64_t addend = v->window_addend[s->kernel][window_slot(s->unit)];
-        if (s->at == R14) {
-            regs[REG_R14] -= addend;
-        } else if (s->at == RCX) {
-            regs[REG_R14] = regs[REG_RCX] - addend;
-        }
-        regs[REG_RIP] = (greg_t)(v->cache->rx + s->stub);
-        v->st_redirect++;
-        return true;
+    const struct window_site *s = window_site_at(v, regs[REG_RIP] - (uint64_t)v->cache->rx);
+    if (!s) {
+        return false;
     }
-    return false;
+    if (s->kept) {
+        regs[REG_R14] = (greg_t)v->tmp[4];
+    }
+    regs[REG_RIP] = (greg_t)(v->cache->rx + s->stub);
+    v->st_redirect++;
+    return true;
 }
 
 /* A fault of a copied instruction is the guest's own fault. */
@@ -208,7 +214,7 @@ static void fault_handler(int sig, siginfo_t *info, void *context)
         return;
     }
     unsigned trap = uc->uc_mcontext.gregs[REG_TRAPNO];
-    if (trap == EXC_PF && sig != SIGBUS && window_signal(v, uc->uc_mcontext.gregs)) {
+    if ((trap == EXC_PF || trap == EXC_GP) && sig != SIGBUS && window_signal(v, uc->uc_mcontext.gregs)) {
         return;
     }
     if (trap == EXC_PF) { /* the host could not give a page of guest memory */

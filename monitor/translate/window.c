@@ -815,6 +815,7 @@ void windows_new(struct translate *t)
     for (unsigned i = 0; i < t->cpus; i++) {
         t->cpu[i]->unit_shift = t->cpus > 2 ? 40 : 42; /* more CPUs, smaller units */
         t->cpu[i]->unit_mask = ~0ull << t->cpu[i]->unit_shift;
+        t->cpu[i]->slot_mask = (uint64_t)(WINDOW_UNITS - 1) << t->cpu[i]->unit_shift;
     }
     if (translate_options.no_windows) {
         return;

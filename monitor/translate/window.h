@@ -19,7 +19,7 @@ static inline unsigned window_slot(int64_t unit)
 }
 static inline struct site_hint *hint_slot(struct vcpu *v, uint64_t site)
 {
-    return &v->hints[site * 0x9e3779b97f4a7c15ull >> 50];
+    return &v->hints[site * 0x9e3779b97f4a7c15ull >> 48];
 }
 /* Can this unit be windowed for code of this privilege (now or later)? */
 bool window_possible(const struct vcpu *v, int64_t unit, bool kernel);
