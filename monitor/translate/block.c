@@ -80,25 +80,27 @@ void cache_free(struct code_cache *c)
     g_free(c);
 }
 
-#define JUMP_HALF  (JUMP_SIZE / 2)
-#define JUMP_GROUP (JUMP_HALF / 64)
-
-/* Empties one half of a slot. An empty entry looks like rip ~0, so that one's code looks again. */
-static void jump_half_clear(struct vcpu *v, unsigned slot, unsigned half)
+/* An empty entry looks like rip ~0, so the code in that one's place looks again. */
+static unsigned jump_index(uint64_t rip)
 {
-    for (uint64_t used = v->jump_used[slot][half]; used; used &= used - 1) {
-        uint64_t *p = v->jump[slot].tag + half * JUMP_HALF + __builtin_ctzll(used) * JUMP_GROUP;
-        uint64_t n = JUMP_GROUP;
-        __asm__ volatile("rep stosq" : "+D"(p), "+c"(n) : "a"(0) : "memory");
-    }
-    v->jump_used[slot][half] = 0;
-    v->jump[slot].code[JUMP_SIZE - 1] = v->cache->thunk_indirect;
+    uint64_t crc = 0;
+    __asm__("crc32q %1, %0" : "+r"(crc) : "r"(rip));
+    return crc & (JUMP_SIZE - 1);
 }
 
 static void jump_slot_clear(struct vcpu *v, unsigned slot)
 {
-    jump_half_clear(v, slot, 0);
-    jump_half_clear(v, slot, 1);
+    struct jump_log *log = &v->jump_log[slot];
+    for (unsigned i = 0; i < log->used; i++) {
+        v->jump[slot].tag[log->entry[i].index] = 0;
+    }
+    uint64_t *p = (uint64_t *)log->bucket, n = sizeof log->bucket / 8;
+    if (log->used) {
+        __asm__ volatile("rep stosq" : "+D"(p), "+c"(n) : "a"(0) : "memory");
+    }
+    log->used = 0;
+    log->nonglobal = false;
+    v->jump[slot].code[jump_index(~0ull)] = v->cache->thunk_indirect;
 }
 
 static void jump_clear(struct vcpu *v)
@@ -107,7 +109,6 @@ static void jump_clear(struct vcpu *v)
         jump_slot_clear(v, s);
         v->jump_owner[s] = 0;
     }
-    v->jump_nonglobal = false;
 }
 
 static void region_reset(struct code_cache *c, unsigned i)
@@ -215,52 +216,65 @@ unsigned jump_slot_for(struct vcpu *v, uint32_t mode_number)
     return s;
 }
 
-static unsigned jump_index(uint64_t rip)
+/* `all`: entries of global pages as well. */
+void jump_flush(struct vcpu *v, bool all)
 {
-    return (rip >> JUMP_SHIFT & ((1u << (JUMP_BITS - 1)) - 1)) | (rip >> 47 & 1) << (JUMP_BITS - 1);
-}
-
-/* `kernel`: entries of global pages as well. */
-void jump_flush(struct vcpu *v, bool kernel)
-{
-    kernel |= v->jump_nonglobal;
     for (unsigned s = 0; s < JUMP_SLOTS; s++) {
-        jump_half_clear(v, s, 0);
-        if (kernel) {
-            jump_half_clear(v, s, 1);
+        if (v->jump_log[s].used && (all || v->jump_log[s].nonglobal)) {
+            jump_slot_clear(v, s);
         }
     }
-    if (kernel) {
-        v->jump_nonglobal = false;
+}
+
+static unsigned jump_bucket(uint64_t linear)
+{
+    return (linear >> GUEST_PAGE_SHIFT) * 0x9e3779b97f4a7c15ull >> 52;
+}
+
+/* Forgets entries for rips in [first, end), which are in one page. */
+static void jump_forget(struct vcpu *v, unsigned slot, uint64_t first, uint64_t end)
+{
+    struct jump_log *log = &v->jump_log[slot];
+    uint64_t *tag = v->jump[slot].tag;
+    for (unsigned i = log->bucket[jump_bucket(first)]; i; i = log->entry[i - 1].next) {
+        uint64_t *t = &tag[log->entry[i - 1].index];
+        if (~*t - first < end - first) {
+            *t = 0;
+        }
     }
+    v->jump[slot].code[jump_index(~0ull)] = v->cache->thunk_indirect;
 }
 
 /* Entries for rips in one page, and for blocks that straddle into it. Tags are rips: outside 64-bit
  * mode the CS base moves them, so everything goes then. */
 void jump_flush_page(struct vcpu *v, uint64_t linear)
 {
-    unsigned half = linear >> 47 & 1, n = GUEST_PAGE_SIZE >> JUMP_SHIFT;
-    unsigned first = (linear & ~0xfffull) >> JUMP_SHIFT & (JUMP_HALF - 1);
-    if (!(cpu_mode(v) & MODE_LONG)) {
-        jump_flush(v, true);
-        return;
-    }
+    uint64_t page = linear & ~0xfffull;
+    bool wide = cpu_mode(v) & MODE_LONG;
     for (unsigned s = 0; s < JUMP_SLOTS; s++) {
-        uint64_t *tag = v->jump[s].tag + half * JUMP_HALF;
-        for (unsigned i = 0; i < n + 2 && v->jump_used[s][half]; i++) {
-            tag[(first - 2 + i) & (JUMP_HALF - 1)] = 0;
+        if (!wide) {
+            jump_slot_clear(v, s);
+        } else if (v->jump_log[s].used) {
+            jump_forget(v, s, page, page + GUEST_PAGE_SIZE);
+            jump_forget(v, s, page - 15, page);
         }
-        v->jump[s].code[JUMP_SIZE - 1] = v->cache->thunk_indirect;
     }
 }
 
 static void jump_install(struct vcpu *v, unsigned slot, uint64_t rip, void *code, bool global)
 {
-    unsigned i = jump_index(rip), half = rip >> 47 & 1;
+    struct jump_log *log = &v->jump_log[slot];
+    if (log->used == JUMP_LOG) {
+        jump_slot_clear(v, slot);
+    }
+    unsigned i = jump_index(rip);
+    uint16_t *bucket = &log->bucket[jump_bucket(rip)];
     v->jump[slot].tag[i] = ~rip;
     v->jump[slot].code[i] = code;
-    v->jump_used[slot][half] |= 1ull << (i % JUMP_HALF / JUMP_GROUP);
-    v->jump_nonglobal |= half && !global;
+    log->entry[log->used].index = i;
+    log->entry[log->used].next = *bucket;
+    *bucket = ++log->used;
+    log->nonglobal |= !global;
 }
 
 /* --- pages and invalidation --- */

@@ -29,9 +29,7 @@
 #define TLB_BITS  10
 #define TLB_SIZE  (1u << TLB_BITS)
 #define TLB2_SIZE 4096u
-#define JUMP_BITS    16 /* bits 3-17 of the address and bit 47 */
-#define JUMP_SHIFT   3
-#define JUMP_SIZE    (1u << JUMP_BITS)
+#define JUMP_SIZE    65536u /* the index is the low half of the rip's CRC */
 #define JUMP_SLOTS   8u
 #define PAGES_CACHED 1024u
 #define BOUNCE_SIZE  512u
@@ -169,6 +167,18 @@ struct tlb2 {
     uint8_t *read, *write;
 };
 
+/* What a slot of the jump table holds, by page, so that parts of it can be emptied. */
+#define JUMP_LOG     16384u
+#define JUMP_BUCKETS 4096u
+struct jump_log {
+    unsigned used;
+    bool nonglobal;
+    uint16_t bucket[JUMP_BUCKETS]; /* 1 + the first entry of these pages, or 0 */
+    struct {
+        uint16_t index, next; /* in the slot; as in bucket[] */
+    } entry[JUMP_LOG];
+};
+
 struct jump_slot {
     uint64_t tag[JUMP_SIZE]; /* the complement of rip; 0: empty */
     void *code[JUMP_SIZE];
@@ -267,7 +277,7 @@ struct vcpu {
     uint64_t ret_pc;    /* host return address of the helper call under way; 0: rip is right */
     uint64_t tmp[6];
     uint64_t host_rsp;
-    uint64_t index_mask, page_mask, jump_mask, bit_mask[3]; /* PEXT operands: 15, 31, 63 for BT */
+    uint64_t index_mask, page_mask, bit_mask[3]; /* PEXT operands: 15, 31, 63 for BT */
     uint64_t unit_mask, slot_mask; /* PEXT: the unit of a linear address, its low byte */
     uint64_t window_addend[2][WINDOW_UNITS]; /* [kernel]: host address - linear address */
     struct segment seg[CPU_SEGMENTS];
@@ -317,8 +327,7 @@ struct vcpu {
                                   the last full flush */
     bool tlb_used[MMU_INDEXES];
     uint32_t jump_owner[JUMP_SLOTS]; /* interned mode, 0: free */
-    uint64_t jump_used[JUMP_SLOTS][2]; /* [kernel half]: a bit for each of 64 groups of entries */
-    bool jump_nonglobal;
+    struct jump_log jump_log[JUMP_SLOTS];
     unsigned jump_next;
     unsigned tlb_mask; /* TLB_SIZE - 1, or smaller when shaking */
 
@@ -331,6 +340,7 @@ struct vcpu {
     uint8_t sipi_vector;
     struct cpu_thread *thread;
     uint64_t exits, blocks, invalidations, fills;
+    uint64_t st_fng, st_fall, st_cr3, st_fpage, st_sys, st_iret, st_cold[4];
     uint64_t st_resolve, st_insns, st_link, st_advance, st_slow, st_learn_drop, st_code_written, st_redirect, st_unlink, st_bytes;
 
     struct windows *windows; /* window.c; NULL: there are none */

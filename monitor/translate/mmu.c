@@ -463,6 +463,7 @@ static void pcid_remember(struct vcpu *v)
 
 void tlb_flush_nonglobal(struct vcpu *v)
 {
+    v->st_fng++;
     v->gen = generation_next(v);
     pcid_remember(v);
     tlb1_clear(v);
@@ -473,6 +474,7 @@ void tlb_flush_nonglobal(struct vcpu *v)
 
 static void tlb_forget(struct vcpu *v)
 {
+    v->st_fall++;
     v->gen_global = generation_next(v);
     for (unsigned i = 0; i < 4096; i++) {
         v->pcid_gen[i] = 0;
@@ -500,6 +502,7 @@ void tlb_flush_all(struct vcpu *v)
  * loaded). */
 void tlb_load_cr3(struct vcpu *v, uint64_t cr3, bool keep)
 {
+    v->st_cr3++;
     unsigned pcid = v->cr4 & CR4_PCIDE ? cr3 & 0xfff : 0;
     if (!keep || !v->pcid_gen[pcid]) {
         v->pcid_gen[pcid] = generation_next(v);
@@ -518,6 +521,7 @@ void tlb_pcid_flush(struct vcpu *v, unsigned pcid)
 
 void tlb_flush_page(struct vcpu *v, uint64_t linear)
 {
+    v->st_fpage++;
     uint64_t page = linear >> GUEST_PAGE_SHIFT;
     bool giga = *large_word(v, true, linear) & large_bit(true, linear);
     if (giga || (*large_word(v, false, linear) & large_bit(false, linear))) {

@@ -150,19 +150,9 @@ static void generate_jump(struct vcpu *v, struct emitter *e, unsigned slot)
     c->thunk_jump[slot] = thunk_start(v, e);
     emit_load32(e, RCX, FIELD(run));
     uint8_t *stop = emit_jrcxz(e);
-    if (gen_fast_flagless()) {
-        emit_pext_gs(e, R15, R14, FIELD(jump_mask));
-    } else {
-        emit_pushf(e);
-        emit_mov(e, R15, R14);
-        emit_mov(e, RCX, R14);
-        emit_shift_imm(e, 5, true, RCX, 47 - (JUMP_BITS - 1));
-        emit_alu_imm(e, 4, false, RCX, 1 << (JUMP_BITS - 1));
-        emit_shift_imm(e, 5, true, R15, JUMP_SHIFT);
-        emit_alu_imm(e, 4, false, R15, (1 << (JUMP_BITS - 1)) - 1);
-        emit_rr(e, 0x09, false, RCX, R15);
-        emit_popf(e);
-    }
+    emit_mov_imm(e, R15, 0);
+    emit_bytes(e, "\xf2\x4d\x0f\x38\xf1\xfe", 6); /* crc32 r15, r14 */
+    emit_movzx16(e, R15, R15);
     emit_gs_index(e, 0x8b, RCX, R15, tags);
     emit_lea(e, true, RCX, RCX, R14, 1, 1);
     emit_gs_index(e, 0x8b, R15, R15, codes);
