@@ -50,9 +50,11 @@ struct code_cache *cache_new(size_t size)
         r->sites = lazy_map(r->sites_max * sizeof *r->sites);
         r->window_sites_max = size / CACHE_REGIONS / 32;
         r->window_sites = lazy_map(r->window_sites_max * sizeof *r->window_sites);
+        r->fixes_max = size / CACHE_REGIONS / 12;
+        r->fixes = lazy_map(r->fixes_max * sizeof *r->fixes);
         r->links_max = size / CACHE_REGIONS / 64;
         r->links = lazy_map(r->links_max * sizeof *r->links);
-        ok &= r->blocks && r->sites && r->window_sites && r->links;
+        ok &= r->blocks && r->sites && r->window_sites && r->links && r->fixes;
     }
     if (!ok) {
         g_free(c); /* the machine does not start: what was mapped goes with the process */
@@ -74,6 +76,7 @@ void cache_free(struct code_cache *c)
         munmap(c->region[i].sites, c->region[i].sites_max * sizeof *c->region[i].sites);
         munmap(c->region[i].window_sites,
                c->region[i].window_sites_max * sizeof *c->region[i].window_sites);
+        munmap(c->region[i].fixes, c->region[i].fixes_max * sizeof *c->region[i].fixes);
         munmap(c->region[i].links, c->region[i].links_max * sizeof *c->region[i].links);
     }
     g_free(c->scratch);
@@ -118,7 +121,8 @@ static void region_reset(struct code_cache *c, unsigned i)
     r->used = start;
     r->end = r->cold = start + (c->region_size / 8 * 5 & ~63ul);
     r->cold_end = start + c->region_size;
-    r->blocks_count = r->sites_count = r->window_sites_count = r->links_count = 0;
+    r->blocks_count = r->sites_count = r->window_sites_count = r->links_count =
+        r->fixes_count = 0;
 }
 
 /* Forgets every translation. */
@@ -126,7 +130,7 @@ void cache_flush(struct vcpu *v)
 {
     struct code_cache *c = v->cache;
     for (unsigned i = 0; i < BLOCK_HASH; i++) {
-        c->hash[i] = NULL;
+        c->hash[i] = c->movable[i] = NULL;
     }
     for (size_t i = 0; i < c->page_pool_used; i++) {
         engine_release_page(v, c->page_pool[i].page);
@@ -158,6 +162,7 @@ static bool region_full(const struct region *r)
            r->sites_count + 1024 > r->sites_max ||
            r->window_sites_count + 256 > r->window_sites_max ||
            r->links_count + BLOCK_MAX_INSTRUCTIONS + 2 > r->links_max ||
+           r->fixes_count + FIXES_MAX > r->fixes_max ||
            r->blocks_count + 1 >= r->blocks_max;
 }
 
@@ -302,11 +307,20 @@ static unsigned block_hash(uint64_t linear, uint64_t page, uint32_t mode)
     return h >> (64 - BLOCK_HASH_BITS);
 }
 
+static struct block **movable_slot(struct code_cache *c, uint64_t page, unsigned offset,
+                                   uint32_t mode)
+{
+    return &c->movable[block_hash(offset, page, mode)];
+}
+
 static void block_add(struct code_cache *c, struct block *b)
 {
     unsigned h = block_hash(b->linear, b->page[0], b->mode);
     b->hash_next = c->hash[h];
     c->hash[h] = b;
+    if (b->movable && b->page[1] == ~0ull) {
+        *movable_slot(c, b->page[0], b->first_offset, b->mode) = b;
+    }
     for (unsigned i = 0; i < 2 && b->page[i] != ~0ull; i++) {
         struct page_blocks *p = page_find(c, b->page[i], true);
         b->page_next[i] = p->blocks;
@@ -349,6 +363,10 @@ static void block_drop(struct vcpu *v, struct block *b)
     b->valid = false;
     if (recent->block == b) {
         recent->block = NULL;
+    }
+    struct block **movable = movable_slot(c, b->page[0], b->first_offset, b->mode);
+    if (*movable == b) {
+        *movable = NULL;
     }
     v->invalidations++;
     block_unlink(c, b);
@@ -674,6 +692,21 @@ static struct block *block_make(struct vcpu *v, uint64_t linear, uint32_t mode, 
     return b;
 }
 
+/* The same code, already translated for another linear address (another process's). */
+static struct block *block_from_other(struct vcpu *v, uint64_t linear, uint64_t page,
+                                      uint32_t mode, bool global)
+{
+    unsigned offset = linear & 0xfff;
+    const struct block *from = *movable_slot(v->cache, page, offset, mode);
+    if (!from || from->page[0] != page || from->first_offset != offset || from->mode != mode) {
+        return NULL;
+    }
+    struct block *b = block_clone(v, from, linear);
+    b->global = global;
+    block_add(v->cache, b);
+    return b;
+}
+
 /* The pool page behind the next linear page; raises when it cannot be fetched. */
 static const uint8_t *second_page(struct vcpu *v, uint64_t linear, uint64_t *page)
 {
@@ -759,6 +792,9 @@ void *block_resolve(struct vcpu *v)
             block_drop(v, b);
             b = NULL;
         }
+    }
+    if (!b) {
+        b = block_from_other(v, linear, page, mode, global);
     }
     if (!b) {
         b = block_make(v, linear, mode, host, page, NULL, 0, global);

@@ -10,7 +10,7 @@
 
 #define BLOCK_MAX_INSTRUCTIONS 64u
 #define BLOCK_ROOM             (32u * 1024) /* no block's code is longer, nor its slow paths */
-#define BLOCK_HASH_BITS        17
+#define BLOCK_HASH_BITS        18
 #define BLOCK_HASH             (1u << BLOCK_HASH_BITS)
 
 /* Maps host code to guest instructions: code from `host` (offset in the cache) on belongs to the
@@ -39,6 +39,20 @@ struct link {
 
 /* What the longest block can take: 64 instructions of 15 bytes, and some to decode the last. */
 #define BLOCK_BYTES 992u
+#define FIXES_MAX   1536u /* of one block */
+
+/* A place in a block's host code that depends on where the block is, in our address space or the
+ * guest's; see clone.c. */
+enum fix_kind {
+    FIX_REL32, /* a jump or call that may lead out of its part of the block */
+    FIX_RIP64, /* an address relative to the block's own */
+    FIX_LINK   /* the address of one of the block's links */
+};
+struct fix {
+    uint16_t at;  /* offset in its part */
+    uint8_t cold; /* which part */
+    uint8_t kind;
+};
 
 struct block {
     uint64_t linear;
@@ -55,6 +69,9 @@ struct block {
     struct link *links_in;
     struct link *link; /* the block's own */
     uint8_t links;
+    uint16_t fixes_count;
+    struct fix *fixes;
+    bool movable; /* may be cloned for another linear address */
     bool global; /* of a global page of the kernel's */
 };
 
@@ -85,6 +102,8 @@ struct region {
     size_t window_sites_count, window_sites_max;
     struct link *links;
     size_t links_count, links_max;
+    struct fix *fixes;
+    size_t fixes_count, fixes_max;
 };
 
 struct code_cache {
@@ -97,6 +116,7 @@ struct code_cache {
     struct page_blocks *page_pool;
     size_t page_pool_used;
     struct block *hash[BLOCK_HASH];
+    struct block *movable[BLOCK_HASH]; /* by place in a page, whatever the linear address */
     struct page_blocks *pages[4096];
     struct mode_key modes[4096];
     unsigned modes_count, mode_last;
@@ -117,6 +137,9 @@ static inline struct region *cache_region(struct code_cache *cache)
     return &cache->region[cache->current];
 }
 void thunks_generate(struct vcpu *v);
+
+/* clone.c: the same code at another linear address. The current region must have room. */
+struct block *block_clone(struct vcpu *v, const struct block *from, uint64_t linear);
 
 /* link.c: links between pages hold while the target's page is mapped where it was. */
 void link_make(struct vcpu *v, struct link *link, struct block *to);

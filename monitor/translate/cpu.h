@@ -339,7 +339,7 @@ struct vcpu {
     atomic_bool outside; /* not using its TLB or code cache now */
     uint8_t sipi_vector;
     struct cpu_thread *thread;
-    uint64_t exits, blocks, invalidations, fills;
+    uint64_t exits, blocks, clones, invalidations, fills;
     uint64_t st_fng, st_fall, st_cr3, st_fpage, st_sys, st_iret, st_cold[4];
     uint64_t st_resolve, st_insns, st_link, st_advance, st_slow, st_learn_drop, st_code_written, st_redirect, st_unlink, st_bytes;
 

@@ -59,11 +59,61 @@ void gen_site(struct gen *g)
     }
 }
 
+void gen_fix(struct gen *g, const uint8_t *at, enum fix_kind kind)
+{
+    const struct region *r = cache_region(g->c);
+    uint32_t offset = at - g->c->rw;
+    bool cold = offset >= r->end;
+    if (g->movable && g->fixes_count < FIXES_MAX) {
+        g->fixes[g->fixes_count++] =
+            (struct fix){offset - (cold ? (uint32_t)r->cold : g->b->code), cold, kind};
+    } else {
+        g->movable = false;
+    }
+}
+
+void gen_mov_rip(struct gen *g, unsigned reg, uint64_t value)
+{
+    if (!g->movable) {
+        emit_mov_imm(&g->e, reg, value);
+        return;
+    }
+    emit_rex(&g->e, true, 0, 0, reg, false);
+    emit8(&g->e, 0xb8 | (reg & 7));
+    gen_fix(g, g->e.p, FIX_RIP64);
+    emit64(&g->e, value);
+}
+
+void gen_jump_to(struct gen *g, const uint8_t *target)
+{
+    gen_fix(g, g->e.p + 1, FIX_REL32);
+    emit_jmp_to(&g->e, target);
+}
+
+void gen_call_to(struct gen *g, const uint8_t *target)
+{
+    gen_fix(g, g->e.p + 1, FIX_REL32);
+    emit_call_to(&g->e, target);
+}
+
+void gen_call_thunk(struct gen *g, const uint8_t *thunk)
+{
+    gen_call_to(g, g->c->rw + (thunk - g->c->rx));
+}
+
+void gen_patch_to(struct gen *g, uint8_t *at, const uint8_t *target)
+{
+    gen_fix(g, at, FIX_REL32);
+    emit_patch32(at, target);
+}
+
 void gen_call(struct gen *g, helper_fn fn)
 {
     g->called = true;
+    g->movable &= g->call_movable;
+    g->call_movable = false;
     emit_mov_imm(&g->e, RCX, (uint64_t)fn);
-    emit_call_to(&g->e, g->c->rw + (g->c->thunk_call - g->c->rx));
+    gen_call_thunk(g, g->c->thunk_call);
 }
 
 void gen_call_imm(struct gen *g, helper_fn fn, uint64_t a, uint64_t b)
@@ -406,6 +456,11 @@ static struct block *block_commit(struct gen *g, unsigned guest_size, uint64_t l
     b->sites = r->sites + r->sites_count;
     r->sites_count += g->sites_count;
     memcpy(b->sites, g->sites, g->sites_count * sizeof *b->sites);
+    b->movable = g->movable;
+    b->fixes_count = g->movable ? g->fixes_count : 0;
+    b->fixes = r->fixes + r->fixes_count;
+    r->fixes_count += b->fixes_count;
+    memcpy(b->fixes, g->fixes, b->fixes_count * sizeof *b->fixes);
     b->window_sites_count = g->window_sites_count;
     b->window_sites = r->window_sites + r->window_sites_count;
     r->window_sites_count += g->window_sites_count;
@@ -445,7 +500,10 @@ struct block *block_translate_bytes(struct vcpu *v, uint64_t linear, uint32_t mo
     g->address = (struct address){.base = NO_REG};
     memset(g->known, 0, sizeof g->known);
     g->written = 0;
-    g->called = g->no_window = false;
+    g->called = g->no_window = g->call_movable = false;
+    g->fixes_count = 0;
+    g->movable = g->long_mode && (g->mode & MODE_CPL) == 3 &&
+                 !(g->mode & (MODE_WINDOW | MODE_STEP | MODE_TF | MODE_DEBUG));
     g->last_unit = window_unit(v, v->gpr[CPU_RSP]);
     g->mmu = g->mode >> MODE_MMU_SHIFT & 3;
     g->slot = jump_slot_for(v, mode_number);

@@ -30,6 +30,7 @@ struct address {
     uint8_t base; /* a 64-bit guest register plus `disp` and nothing else, or NO_REG */
     bool pending; /* R14 is not made yet: the access may do without */
     int64_t disp;
+    bool rip; /* a constant relative to the instruction pointer */
     bool constant, guessed; /* `value` is known, or was right when the block was made */
     uint64_t value;
 };
@@ -89,6 +90,10 @@ struct gen {
     unsigned sites_count;
     struct window_site window_sites[MAX_SLOWS];
     unsigned window_sites_count;
+    struct fix fixes[FIXES_MAX];
+    unsigned fixes_count;
+    bool movable; /* so far nothing in the block forbids cloning it */
+    bool call_movable; /* the next helper call's arguments do not depend on the block's place */
     uint8_t *op_start;
     unsigned open_slow; /* first of the slow paths whose op is being emitted */
     struct address address;
@@ -112,6 +117,13 @@ void gen_site(struct gen *g);
 void gen_call(struct gen *g, helper_fn fn);
 void gen_call_imm(struct gen *g, helper_fn fn, uint64_t a, uint64_t b);
 void gen_ud(struct gen *g);
+/* The same as their emit_ namesakes, for what depends on the block's place. */
+void gen_fix(struct gen *g, const uint8_t *at, enum fix_kind kind);
+void gen_mov_rip(struct gen *g, unsigned reg, uint64_t value);
+void gen_jump_to(struct gen *g, const uint8_t *target); /* in the RW view */
+void gen_call_to(struct gen *g, const uint8_t *target);
+void gen_call_thunk(struct gen *g, const uint8_t *thunk); /* in the RX view */
+void gen_patch_to(struct gen *g, uint8_t *at, const uint8_t *target);
 bool gen_fast_flagless(void);
 
 /* gen_memory.c */

@@ -13,7 +13,7 @@
 
 static void jump_thunk(struct gen *g, uint8_t *thunk)
 {
-    emit_jmp_to(&g->e, g->c->rw + (thunk - g->c->rx));
+    gen_jump_to(g, g->c->rw + (thunk - g->c->rx));
 }
 
 static void add_stub(struct gen *g, uint8_t *jump, struct link *link, uint64_t target)
@@ -73,7 +73,7 @@ static void exit_to(struct gen *g, uint64_t rip)
 {
     struct emitter *e = &g->e;
     if (!linkable(g, rip)) {
-        emit_mov_imm(e, R14, rip);
+        gen_mov_rip(g, R14, rip);
         gen_indirect(g);
         return;
     }
@@ -82,7 +82,7 @@ static void exit_to(struct gen *g, uint64_t rip)
         uint8_t *stop = emit_jrcxz(e);
         uint8_t *jump = emit_jmp(e);
         emit_patch8(stop, e->p);
-        emit_mov_imm(e, R14, rip);
+        gen_mov_rip(g, R14, rip);
         jump_thunk(g, g->c->thunk_stop);
         add_stub(g, jump, link_new(g, jump, rip), rip);
     } else {
@@ -99,7 +99,7 @@ void gen_exit(struct gen *g, uint64_t rip)
 
 void gen_exit_lookup(struct gen *g, uint64_t rip)
 {
-    emit_mov_imm(&g->e, R14, rip);
+    gen_mov_rip(g, R14, rip);
     jump_thunk(g, g->mode & MODE_STEP ? g->c->thunk_stop : g->c->thunk_indirect);
     g->ended = true;
 }
@@ -111,11 +111,13 @@ void gen_stubs(struct gen *g)
         struct stub *s = &g->stub[i];
         emit_patch32(s->jump, e->p);
         s->link->stub = e->p - g->c->rw;
-        emit_mov_imm(e, R14, s->target);
-        emit_mov_imm(e, R15, (uint64_t)s->link);
-        emit_jmp_to(e, g->c->rw + (g->c->thunk_link - g->c->rx));
+        gen_mov_rip(g, R14, s->target);
+        emit16(e, 0xbf49); /* mov r15, imm64 */
+        gen_fix(g, e->p, FIX_LINK);
+        emit64(e, (uint64_t)s->link);
+        jump_thunk(g, g->c->thunk_link);
         s->link->look = e->p - g->c->rw;
-        emit_mov_imm(e, R14, s->target);
+        gen_mov_rip(g, R14, s->target);
         jump_thunk(g, g->c->thunk_jump[g->slot]);
     }
 }
@@ -176,10 +178,14 @@ static void push_reg(struct gen *g, unsigned reg, unsigned size)
     gen_op_end(g);
 }
 
-static void push_imm(struct gen *g, uint64_t value, unsigned size)
+static void push_imm(struct gen *g, uint64_t value, unsigned size, bool rip)
 {
     stack_access(g, -(int)size, size, INFO_WRITE);
-    emit_mov_imm(&g->e, RCX, value & mask_size(size));
+    if (rip) {
+        gen_mov_rip(g, RCX, value & mask_size(size));
+    } else {
+        emit_mov_imm(&g->e, RCX, value & mask_size(size));
+    }
     gen_mem_store(g, RCX, size);
     stack_adjust(g, -(int)size);
     gen_op_end(g);
@@ -211,7 +217,7 @@ static void gen_push(struct gen *g)
     unsigned size = stack_op_size(g);
     bool high;
     if (op->type == ZYDIS_OPERAND_TYPE_IMMEDIATE) {
-        push_imm(g, op->imm.value.u, size);
+        push_imm(g, op->imm.value.u, size, false);
     } else if (op->type == ZYDIS_OPERAND_TYPE_MEMORY) {
         gen_operand_load(g, op, RCX);
         push_reg(g, RCX, size);
@@ -416,7 +422,7 @@ static void gen_far(struct gen *g, helper_fn fn)
     }
     emit_mov_imm(e, RCX, g->next_rip);
     emit_store(e, RCX, FIELD(tmp[0]));
-    gen_call(g, fn);
+    gen_call(g, fn); /* not movable */
     g->ended = true;
 }
 
@@ -435,13 +441,13 @@ static void gen_call_near(struct gen *g)
 {
     const ZydisDecodedOperand *op = &g->in->op[0];
     if (op->type == ZYDIS_OPERAND_TYPE_IMMEDIATE) {
-        push_imm(g, g->next_rip, near_size(g));
+        push_imm(g, g->next_rip, near_size(g), true);
         exit_to(g, branch_target(g));
         return;
     }
     gen_operand_load(g, op, RCX);
     emit_store(&g->e, RCX, FIELD(tmp[2]));
-    push_imm(g, g->next_rip, near_size(g));
+    push_imm(g, g->next_rip, near_size(g), true);
     emit_load(&g->e, R14, FIELD(tmp[2]));
     target_wrap(g, R14);
     gen_indirect(g);

@@ -91,12 +91,17 @@ const ZydisDecodedOperand *insn_memory(const struct insn *in)
     return NULL;
 }
 
-static void ea_constant(struct gen *g, unsigned width, uint64_t value)
+static void ea_constant(struct gen *g, unsigned width, uint64_t value, bool rip)
 {
     value &= mask_size(width / 8);
     g->address =
         (struct address){.base = NO_REG, .constant = true, .guessed = true, .value = value};
-    emit_mov_imm(&g->e, R14, value);
+    if (rip && width == 64) {
+        gen_mov_rip(g, R14, value);
+    } else {
+        g->movable &= !rip;
+        emit_mov_imm(&g->e, R14, value);
+    }
 }
 
 /* Notes what is known of base + index * scale + disp. */
@@ -121,14 +126,14 @@ void gen_ea(struct gen *g, const ZydisDecodedOperand *op)
     int64_t disp = op->mem.disp.value;
     bool high, w = width == 64;
     if (op->mem.base == ZYDIS_REGISTER_RIP || op->mem.base == ZYDIS_REGISTER_EIP) {
-        ea_constant(g, width, g->next_rip + disp);
+        ea_constant(g, width, g->next_rip + disp, true);
         return;
     }
     unsigned base = op->mem.base ? gpr_number(op->mem.base, &high) : NO_REG;
     unsigned index = op->mem.index ? gpr_number(op->mem.index, &high) : NO_REG;
     unsigned scale = op->mem.scale ? op->mem.scale : 1;
     if (base == NO_REG && index == NO_REG) {
-        ea_constant(g, width, disp);
+        ea_constant(g, width, disp, false);
         return;
     }
     ea_note(g, width, base, index, scale, disp);
@@ -194,6 +199,15 @@ void gen_linear(struct gen *g, const ZydisDecodedOperand *op, unsigned size, uns
     gen_segment(g, op->mem.segment - ZYDIS_REGISTER_ES, size, rw);
 }
 
+static void constant_make(struct gen *g, const struct address *a)
+{
+    if (a->rip) {
+        gen_mov_rip(g, R14, a->value);
+    } else {
+        emit_mov_imm(&g->e, R14, a->value);
+    }
+}
+
 void gen_linear_access(struct gen *g, const ZydisDecodedOperand *op, unsigned size, unsigned rw)
 {
     unsigned seg = op->mem.segment - ZYDIS_REGISTER_ES;
@@ -210,9 +224,10 @@ void gen_linear_access(struct gen *g, const ZydisDecodedOperand *op, unsigned si
         uint64_t value = disp + (rip ? g->next_rip : 0);
         g->address =
             (struct address){.base = NO_REG, .constant = true, .guessed = true, .value = value};
+        g->address.rip = rip;
         g->address.pending = value == (uint64_t)(int32_t)value;
         if (!g->address.pending) {
-            emit_mov_imm(&g->e, R14, value);
+            constant_make(g, &g->address);
         }
     }
     gen_access(g, size, rw, seg == CPU_SS);
@@ -494,7 +509,7 @@ static bool vector_aligned(const struct insn *in, unsigned size)
 static void address_make(struct gen *g, const struct address *a)
 {
     if (a->constant) {
-        emit_mov_imm(&g->e, R14, a->value);
+        constant_make(g, a);
     } else {
         emit_lea(&g->e, true, R14, gen_get(g, a->base, R14), RSP, 1, a->disp);
     }
@@ -613,11 +628,25 @@ static void slow_segment(struct gen *g, struct slow *s)
         emit_popf(e);
     }
     emit_mov_imm(e, R15, s->info);
-    emit_call_to(e, g->c->rw + (g->c->thunk_seg - g->c->rx));
+    gen_call_thunk(g, g->c->thunk_seg);
     if (s->popf) {
         emit_pushf(e);
     }
-    emit_jmp_to(e, s->op);
+    gen_jump_to(g, s->op);
+}
+
+/* The access's own code once more, and what in it depends on the block's place. */
+static void op_again(struct gen *g, const struct slow *s)
+{
+    uint32_t first = s->op - g->c->rw - g->b->code, end = s->op_end - g->c->rw - g->b->code;
+    unsigned count = g->fixes_count;
+    for (unsigned i = 0; i < count; i++) {
+        const struct fix *f = &g->fixes[i];
+        if (!f->cold && f->at >= first && f->at < end) {
+            gen_fix(g, g->e.p + (f->at - first), f->kind);
+        }
+    }
+    emit_bytes(&g->e, s->op, s->op_end - s->op);
 }
 
 static void slow_access(struct gen *g, struct slow *s)
@@ -627,13 +656,13 @@ static void slow_access(struct gen *g, struct slow *s)
         emit_popf(e);
     }
     emit_mov_imm(e, R15, s->info);
-    emit_call_to(e, g->c->rw + (g->c->thunk_mem - g->c->rx));
+    gen_call_thunk(g, g->c->thunk_mem);
     if (s->info & INFO_WRITE) {
-        emit_bytes(e, s->op, s->op_end - s->op);
-        emit_call_to(e, g->c->rw + (g->c->thunk_finish - g->c->rx));
-        emit_jmp_to(e, s->op_end);
+        op_again(g, s);
+        gen_call_thunk(g, g->c->thunk_finish);
+        gen_jump_to(g, s->op_end);
     } else {
-        emit_jmp_to(e, s->op);
+        gen_jump_to(g, s->op);
     }
 }
 
@@ -645,29 +674,29 @@ static void slow_window(struct gen *g, const struct slow *s)
     const uint8_t *rw = g->c->rw;
     const struct address *a = &s->address;
     if (s->jump) {
-        emit_patch32(s->jump, e->p);
+        gen_patch_to(g, s->jump, e->p);
     }
     if (s->jump && s->anchor) {
         if (s->direct) {
             address_make(g, a);
         }
         emit_mov_imm(e, R15, s->info);
-        emit_call_to(e, g->c->rw + (g->c->thunk_anchor - g->c->rx));
+        gen_call_thunk(g, g->c->thunk_anchor);
     }
     g->window_sites[g->window_sites_count++] = (struct window_site){s->op - rw, s->op_end - rw, e->p - rw, s->kept};
     if (s->direct) {
         address_make(g, a);
     }
     emit_mov_imm(e, R15, s->info);
-    emit_call_to(e, g->c->rw + (g->c->thunk_window - g->c->rx));
+    gen_call_thunk(g, g->c->thunk_window);
     if (s->direct && !a->constant && host_reg(a->base) == NO_REG) {
         gen_get(g, a->base, R14); /* the access itself adds the displacement */
     }
-    emit_bytes(e, s->op, s->op_end - s->op);
+    op_again(g, s);
     if (s->info & INFO_WRITE) {
-        emit_call_to(e, g->c->rw + (g->c->thunk_finish - g->c->rx));
+        gen_call_thunk(g, g->c->thunk_finish);
     }
-    emit_jmp_to(e, s->op_end);
+    gen_jump_to(g, s->op_end);
 }
 
 void gen_slow_paths(struct gen *g)
@@ -680,7 +709,7 @@ void gen_slow_paths(struct gen *g)
             slow_window(g, s);
             continue;
         }
-        emit_patch32(s->jump, g->e.p);
+        gen_patch_to(g, s->jump, g->e.p);
         if (s->segment) {
             slow_segment(g, s);
         } else {

@@ -135,9 +135,9 @@ static void gen_string(struct gen *g, unsigned op)
     } else if (in->d.attributes & ZYDIS_ATTRIB_HAS_REPNE) {
         rep = REP_NE;
     }
+    g->call_movable = true;
     gen_call_imm(g, HELPER(helper_string),
-                 op | size << 4 | in->d.address_width / 8u << 8 | seg << 12 | rep << 16,
-                 g->next_rip);
+                 op | size << 4 | in->d.address_width / 8u << 8 | seg << 12 | rep << 16, 0);
 }
 
 static void gen_port(struct gen *g, bool out)
@@ -332,7 +332,10 @@ static bool gen_flags_and_control(struct gen *g)
         gen_call_last(g, HELPER(helper_iret), g->next_rip, size);
         return true;
     case ZYDIS_MNEMONIC_SYSCALL:
-        gen_call_last(g, HELPER(helper_syscall), g->next_rip, 0);
+        gen_mov_rip(g, R14, g->next_rip);
+        g->call_movable = true;
+        gen_call(g, HELPER(helper_syscall));
+        g->ended = true;
         return true;
     case ZYDIS_MNEMONIC_SYSRET:
         gen_call_last(g, HELPER(helper_sysret), size, 0);

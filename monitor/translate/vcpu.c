@@ -541,7 +541,7 @@ static void *stats_main(void *arg)
     struct vcpu *v = arg, o = {0};
     for (;;) { sleep(1);
 #define P(f) fprintf(stderr, #f " %ld ", (long)(v->f - o.f)); o.f = v->f;
-    P(st_fng) P(st_fall) P(st_cr3) P(st_fpage) P(st_sys) P(st_iret) P(exits) P(blocks) P(st_insns) P(st_bytes) P(invalidations) P(fills) P(window_fills) P(window_misses) P(st_resolve) P(st_link) P(st_advance) P(st_slow) P(st_learn_drop) P(st_code_written) P(st_redirect) P(st_unlink)
+    P(st_fng) P(st_fall) P(st_cr3) P(st_fpage) P(st_sys) P(st_iret) P(exits) P(blocks) P(clones) P(st_insns) P(st_bytes) P(invalidations) P(fills) P(window_fills) P(window_misses) P(st_resolve) P(st_link) P(st_advance) P(st_slow) P(st_learn_drop) P(st_code_written) P(st_redirect) P(st_unlink)
     fprintf(stderr, "linked %d space %d\n", v->linked_count, v->space); }
     return 0;
 }

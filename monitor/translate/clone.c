@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Copies of translated blocks for other linear addresses. A library is at another address in each
+ * process; its code, found again by its physical page, need not be translated for each: the block's
+ * host code is copied and what depends on the address corrected (struct fix).
+ */
+#include "cache.h"
+
+struct move {
+    const struct block *from;
+    struct block *to;
+    uint8_t *rw;
+    uint64_t delta; /* of linear addresses */
+};
+
+static void copy(void *to, const void *from, uint64_t n)
+{
+    __asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(n) : : "memory");
+}
+
+/* Where an offset in the cache that concerns the old block is in the new one. */
+static uint32_t moved(const struct move *m, uint32_t offset)
+{
+    if (offset >= m->from->code && offset <= m->from->code_end) {
+        return offset - m->from->code + m->to->code;
+    }
+    if (offset >= m->from->cold && offset <= m->from->cold_end) {
+        return offset - m->from->cold + m->to->cold;
+    }
+    return offset;
+}
+
+static void fix_apply(const struct move *m, const struct fix *f)
+{
+    uint32_t old = (f->cold ? m->from->cold : m->from->code) + f->at;
+    uint32_t at = (f->cold ? m->to->cold : m->to->code) + f->at;
+    int32_t rel;
+    uint64_t value;
+    switch (f->kind) {
+    case FIX_REL32:
+        copy(&rel, m->rw + old, 4);
+        rel = (int32_t)(moved(m, old + 4 + rel) - (at + 4));
+        copy(m->rw + at, &rel, 4);
+        break;
+    case FIX_RIP64:
+        copy(&value, m->rw + old, 8);
+        value += m->delta;
+        copy(m->rw + at, &value, 8);
+        break;
+    default:
+        copy(&value, m->rw + old, 8);
+        value = (uint64_t)(m->to->link + ((struct link *)value - m->from->link));
+        copy(m->rw + at, &value, 8);
+    }
+}
+
+/* Links start unlinked. */
+static void links_move(const struct move *m)
+{
+    for (unsigned i = 0; i < m->from->links; i++) {
+        const struct link *l = &m->from->link[i];
+        struct link *n = &m->to->link[i];
+        *n = (struct link){.patch = moved(m, l->patch),
+                           .stub = moved(m, l->stub),
+                           .look = moved(m, l->look),
+                           .from = m->to,
+                           .target = l->target + m->delta};
+        emit_patch32(m->rw + n->patch, m->rw + n->stub);
+    }
+}
+
+struct block *block_clone(struct vcpu *v, const struct block *from, uint64_t linear)
+{
+    struct code_cache *c = v->cache;
+    struct region *r = cache_region(c);
+    struct block *b = &r->blocks[r->blocks_count];
+    struct move m = {from, b, c->rw, linear - from->linear};
+    *b = *from;
+    b->linear = linear;
+    b->code = r->used;
+    b->code_end = b->code + (from->code_end - from->code);
+    b->cold = r->cold;
+    b->cold_end = b->cold + (from->cold_end - from->cold);
+    b->links_in = NULL;
+    b->sites = r->sites + r->sites_count;
+    b->window_sites = r->window_sites + r->window_sites_count;
+    b->link = r->links + r->links_count;
+    b->fixes = r->fixes + r->fixes_count;
+    copy(c->rw + b->code, c->rw + from->code, from->code_end - from->code);
+    copy(c->rw + b->cold, c->rw + from->cold, from->cold_end - from->cold);
+    for (unsigned i = 0; i < b->sites_count; i++) {
+        b->sites[i] = from->sites[i];
+        b->sites[i].host = moved(&m, from->sites[i].host);
+    }
+    copy(b->fixes, from->fixes, b->fixes_count * sizeof *b->fixes);
+    links_move(&m);
+    for (unsigned i = 0; i < b->fixes_count; i++) {
+        fix_apply(&m, &b->fixes[i]);
+    }
+    r->sites_count += b->sites_count;
+    r->window_sites_count += b->window_sites_count;
+    r->links_count += b->links;
+    r->fixes_count += b->fixes_count;
+    r->blocks_count++;
+    r->used = (b->code_end + 15) & ~15u;
+    r->cold = b->cold_end;
+    v->clones++;
+    return b;
+}
