@@ -88,14 +88,25 @@ static uint32_t features_1c(const struct vcpu *v)
     return cpuid_has_avx() ? c | (host.leaf1c & avx) : c;
 }
 
-static void leaf_1(const struct vcpu *v, uint32_t out[4])
+/* The guest can turn its local APIC off in IA32_APIC_BASE. */
+static bool apic_on(struct vcpu *v)
+{
+    uint64_t base = 0;
+    outside_begin(v);
+    v->engine->bus->apic_msr_read(v->engine->bus->opaque, v->index, 0x1b, &base);
+    outside_end(v);
+    return base & BIT(11);
+}
+
+static void leaf_1(struct vcpu *v, uint32_t out[4])
 {
     out[0] = 0x000c06f2; /* family 6, model 0xcf, stepping 2 */
     out[1] = v->index << 24 | v->engine->cpus << 16 | 8 << 8;
     out[2] = features_1c(v);
-    out[3] = BIT(0) | BIT(2) | BIT(3) | BIT(4) | BIT(5) | BIT(6) | BIT(7) | BIT(8) | BIT(9) |
-             BIT(11) | BIT(12) | BIT(13) | BIT(14) | BIT(15) | BIT(16) | BIT(17) | BIT(19) |
-             BIT(23) | BIT(24) | BIT(25) | BIT(26);
+    out[3] = BIT(0) | BIT(2) | BIT(3) | BIT(4) | BIT(5) | BIT(6) | BIT(7) | BIT(8) | BIT(11) |
+             BIT(12) | BIT(13) | BIT(14) | BIT(15) | BIT(16) | BIT(17) | BIT(19) | BIT(23) |
+             BIT(24) | BIT(25) | BIT(26);
+    out[3] |= apic_on(v) ? BIT(9) : 0;
     if (v->engine->cpus > 1) {
         out[3] |= BIT(28);
     }
@@ -108,8 +119,8 @@ static void leaf_7(uint32_t sub, uint32_t out[4])
     }
     uint32_t from_host = BIT(3) | BIT(8) | BIT(18) | BIT(19) | BIT(29);
     uint32_t avx = BIT(5);
-    out[1] =
-        (host.leaf7b & from_host) | BIT(0) | BIT(1) | BIT(7) | BIT(9) | BIT(10) | BIT(20) | BIT(23);
+    out[1] = (host.leaf7b & from_host) | BIT(0) | BIT(1) | BIT(7) | BIT(9) | BIT(10) | BIT(20) |
+             BIT(23) | BIT(24);
     out[1] |= cpuid_has_avx() ? host.leaf7b & avx : 0;
     out[2] = BIT(2) | BIT(22);           /* UMIP, RDPID */
     out[3] = BIT(4) | BIT(26) | BIT(29); /* FSRM, SPEC_CTRL, ARCH_CAPABILITIES */
@@ -124,6 +135,8 @@ static void leaf_d(const struct vcpu *v, uint32_t sub, uint32_t out[4])
         out[0] = cpuid_xcr0_mask();
         out[1] = v->xcr0 & 4 ? 832 : 576;
         out[2] = cpuid_has_avx() ? 832 : 576;
+    } else if (sub == 1) {
+        out[0] = BIT(0); /* XSAVEOPT; here it does the same as XSAVE */
     } else if (sub == 2 && cpuid_has_avx()) {
         out[0] = 256;
         out[1] = 576;

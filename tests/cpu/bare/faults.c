@@ -826,6 +826,140 @@ static void changing_code(void)
     invlpg(0x1800000);
 }
 
+/* An instruction exists exactly when CPUID says so. */
+enum { ALWAYS = 0xfffe, NEVER = 0xffff };
+struct instruction {
+    uint16_t leaf; /* 1, 7, 0x8001, 0xd1, ALWAYS, NEVER */
+    uint8_t reg, bit;
+    uint8_t size, bytes[9];
+};
+
+static bool offered(const struct instruction *in)
+{
+    uint32_t r[4] = {0};
+    switch (in->leaf) {
+    case ALWAYS:
+        return true;
+    case NEVER:
+        return false;
+    case 0x8001:
+        cpuid(0x80000001, 0, r);
+        break;
+    case 0xd1:
+        cpuid(0xd, 1, r);
+        break;
+    default:
+        cpuid(in->leaf, 0, r);
+    }
+    return r[in->reg] >> in->bit & 1;
+}
+
+enum { EAX, EBX, ECX, EDX };
+
+static void instruction_sets(void)
+{
+    static const struct instruction list[] = {
+        {1, EDX, 19, 4, {0x0f, 0xae, 0x3c, 0x24}},             /* clflush (%rsp) */
+        {7, EBX, 23, 5, {0x66, 0x0f, 0xae, 0x3c, 0x24}},       /* clflushopt */
+        {7, EBX, 24, 5, {0x66, 0x0f, 0xae, 0x34, 0x24}},       /* clwb */
+        {NEVER, 0, 0, 4, {0x66, 0x0f, 0xae, 0xf8}},            /* pcommit */
+        {ALWAYS, 0, 0, 3, {0x0f, 0xae, 0xf8}},                 /* sfence */
+        {ALWAYS, 0, 0, 3, {0x0f, 0xae, 0xf0}},                 /* mfence */
+        {ALWAYS, 0, 0, 3, {0x0f, 0xae, 0xe8}},                 /* lfence */
+        {ALWAYS, 0, 0, 4, {0x0f, 0x0d, 0x0c, 0x24}},           /* prefetchw */
+        {ALWAYS, 0, 0, 4, {0xf3, 0x0f, 0x1e, 0xfa}},           /* endbr64 */
+        {ALWAYS, 0, 0, 5, {0xf3, 0x48, 0x0f, 0x1e, 0xc8}},     /* rdsspq: a NOP */
+        {ALWAYS, 0, 0, 4, {0x0f, 0x1c, 0x04, 0x24}},           /* cldemote: a NOP */
+        {1, ECX, 0, 4, {0xf2, 0x0f, 0xd0, 0xc0}},              /* addsubps (SSE3) */
+        {1, ECX, 1, 6, {0x66, 0x0f, 0x3a, 0x44, 0xc0, 0x00}},  /* pclmulqdq */
+        {1, ECX, 9, 5, {0x66, 0x0f, 0x38, 0x00, 0xc0}},        /* pshufb */
+        {1, ECX, 19, 5, {0x66, 0x0f, 0x38, 0x17, 0xc0}},       /* ptest */
+        {1, ECX, 20, 5, {0x66, 0x0f, 0x38, 0x37, 0xc0}},       /* pcmpgtq */
+        {1, ECX, 22, 5, {0x0f, 0x38, 0xf0, 0x04, 0x24}},       /* movbe */
+        {1, ECX, 23, 4, {0xf3, 0x0f, 0xb8, 0xc0}},             /* popcnt */
+        {1, ECX, 25, 5, {0x66, 0x0f, 0x38, 0xdc, 0xc0}},       /* aesenc */
+        {1, ECX, 28, 4, {0xc5, 0xfc, 0x58, 0xc0}},             /* vaddps */
+        {1, ECX, 29, 5, {0xc4, 0xe2, 0x79, 0x13, 0xc0}},       /* vcvtph2ps */
+        {1, ECX, 12, 5, {0xc4, 0xe2, 0x79, 0x98, 0xc0}},       /* vfmadd132ps */
+        {1, ECX, 30, 3, {0x0f, 0xc7, 0xf0}},                   /* rdrand */
+        {7, EBX, 18, 3, {0x0f, 0xc7, 0xf8}},                   /* rdseed */
+        {7, EBX, 19, 5, {0x66, 0x0f, 0x38, 0xf6, 0xc0}},       /* adcx */
+        {7, EBX, 29, 4, {0x0f, 0x38, 0xc8, 0xc0}},             /* sha1nexte */
+        {7, EBX, 3, 5, {0xc4, 0xe2, 0x78, 0xf2, 0xc0}},        /* andn */
+        {7, EBX, 8, 5, {0xc4, 0xe2, 0x7b, 0xf6, 0xc0}},        /* mulx */
+        {7, EBX, 5, 4, {0xc5, 0xfd, 0xfe, 0xc0}},              /* vpaddd %ymm */
+        {7, EBX, 11, 6, {0xc7, 0xf8, 0, 0, 0, 0}},             /* xbegin */
+        {7, EBX, 11, 3, {0x0f, 0x01, 0xd6}},                   /* xtest */
+        {7, ECX, 22, 4, {0xf3, 0x0f, 0xc7, 0xf8}},             /* rdpid */
+        {7, ECX, 5, 4, {0x66, 0x0f, 0xae, 0xf0}},              /* tpause */
+        {7, ECX, 5, 4, {0xf3, 0x0f, 0xae, 0xf0}},              /* umonitor */
+        {7, ECX, 8, 5, {0x66, 0x0f, 0x38, 0xcf, 0xc0}},        /* gf2p8mulb */
+        {7, ECX, 9, 5, {0xc4, 0xe2, 0x7d, 0xdc, 0xc0}},        /* vaesenc %ymm */
+        {7, ECX, 10, 6, {0xc4, 0xe3, 0x7d, 0x44, 0xc0, 0x00}}, /* vpclmulqdq %ymm */
+        {7, ECX, 3, 3, {0x0f, 0x01, 0xee}},                    /* rdpkru (needs CR4.PKE) */
+        {7, ECX, 27, 5, {0x0f, 0x38, 0xf9, 0x04, 0x24}},       /* movdiri */
+        {7, EDX, 14, 3, {0x0f, 0x01, 0xe8}},                   /* serialize */
+        {7, EBX, 16, 6, {0x62, 0xf1, 0x7c, 0x48, 0x58, 0xc0}}, /* vaddps %zmm */
+        {0xd1, EAX, 1, 4, {0x0f, 0xc7, 0x24, 0x24}},           /* xsavec */
+        {0x8001, ECX, 5, 4, {0xf3, 0x0f, 0xbd, 0xc0}},         /* lzcnt */
+        {0x8001, ECX, 0, 2, {0x9f, 0x9e}},                     /* lahf; sahf */
+        {0x8001, ECX, 6, 4, {0xf2, 0x0f, 0x79, 0xc0}},         /* insertq (SSE4A) */
+        {0x8001, EDX, 31, 4, {0x0f, 0x0f, 0xc0, 0x9e}},        /* pfadd (3DNow!) */
+        {0x8001, EDX, 27, 3, {0x0f, 0x01, 0xf9}},              /* rdtscp */
+        {NEVER, 0, 0, 5, {0xc4, 0xe2, 0x7d, 0x50, 0xc0}},      /* AVX-VNNI */
+        {NEVER, 0, 0, 4, {0xf3, 0x0f, 0xae, 0xe8}},            /* incssp */
+        {NEVER, 0, 0, 4, {0xf3, 0x0f, 0xae, 0xe0}},            /* ptwrite */
+        {NEVER, 0, 0, 3, {0x0f, 0x01, 0xd0 | 8}},              /* vmrun */
+        {NEVER, 0, 0, 3, {0x0f, 0x01, 0xfc}},                  /* clzero */
+        {NEVER, 0, 0, 3, {0x0f, 0x01, 0xfd}},                  /* rdpru */
+        {NEVER, 0, 0, 3, {0x0f, 0x01, 0xfa}},                  /* monitorx */
+        {NEVER, 0, 0, 5, {0xf3, 0x0f, 0xc7, 0x34, 0x24}},      /* vmxon */
+        {NEVER, 0, 0, 3, {0x0f, 0x78, 0xc0}},                  /* vmread */
+        {NEVER, 0, 0, 5, {0x66, 0x0f, 0x38, 0x80, 0x04}},      /* invept */
+        {NEVER, 0, 0, 2, {0x0f, 0x37}},                        /* getsec */
+        {NEVER, 0, 0, 2, {0x0f, 0x04}},
+        {NEVER, 0, 0, 2, {0x0f, 0x24}},
+        {NEVER, 0, 0, 2, {0x0f, 0x36}},
+        {NEVER, 0, 0, 3, {0x0f, 0xff, 0xc0}}, /* ud0 */
+        {NEVER, 0, 0, 3, {0x0f, 0xb9, 0xc0}}, /* ud1 */
+        {NEVER, 0, 0, 2, {0x8f, 0xe8}},       /* XOP */
+        {NEVER, 0, 0, 2, {0xfe, 0xf8}},       /* group 4 has only /0 and /1 */
+        {NEVER, 0, 0, 2, {0xff, 0xf8}},       /* group 5, /7 */
+        {NEVER, 0, 0, 2, {0xff, 0xd8}},       /* far call of a register */
+        {NEVER, 0, 0, 2, {0xff, 0xe8}},
+        {NEVER, 0, 0, 3, {0x48, 0x8d, 0xc0}}, /* lea of a register */
+        {NEVER, 0, 0, 2, {0x8e, 0xc8}},       /* mov to CS */
+        {NEVER, 0, 0, 2, {0x8e, 0xf0}},       /* a sixth segment register */
+        {NEVER, 0, 0, 2, {0x8c, 0xf8}},
+        {NEVER, 0, 0, 3, {0xc7, 0xc8, 0x00}},
+        {NEVER, 0, 0, 3, {0x0f, 0xba, 0xc0}}, /* bt group, /0 */
+        {NEVER, 0, 0, 3, {0x0f, 0xc7, 0xc8}}, /* cmpxchg8b of a register */
+    };
+    write_cr4(read_cr4() | CR4_OSXSAVE);
+    TRY("xsetbv", : : "c"(0), "a"(7), "d"(0));
+    for (unsigned i = 0; i < sizeof list / sizeof *list; i++) {
+        user_bytes(list[i].bytes, list[i].size, 0);
+        bool there = offered(&list[i]);
+        if (caught.vector != (there ? 0x40 : UD)) {
+            check_failed(__FILE__, __LINE__, "instruction and CPUID do not agree:");
+            for (unsigned k = 0; k < list[i].size; k++) {
+                print(" ");
+                print_hex(list[i].bytes[k]);
+            }
+            print("\n");
+            caught_print();
+        }
+    }
+    uint32_t r[4]; /* XSAVEOPT needs its alignment */
+    cpuid(0xd, 1, r);
+    static uint8_t area[1024] __attribute__((aligned(64)));
+    CHECK((TRY("xsaveopt (%0)", : : "r"(area), "a"(7), "d"(0) : "memory") == NONE) == (r[0] & 1));
+    CHECK((TRY("xsaves (%0)",
+               :
+               : "r"(area), "a"(7), "d"(0)
+               : "memory") == NONE) == (r[0] >> 3 & 1));
+}
+
 int main_test(void)
 {
     gates();
@@ -846,5 +980,6 @@ int main_test(void)
     alignment();
     syscalls();
     changing_code();
+    instruction_sets();
     return 0;
 }

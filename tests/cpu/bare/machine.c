@@ -556,6 +556,58 @@ static void extended_apic(void)
     apic_write(APIC_SVR, 0x1ff);
 }
 
+/* Off in IA32_APIC_BASE: gone from CPUID and from memory; on again: as after reset. */
+static void apic_off(void)
+{
+    uint32_t r[4];
+    uint64_t base = rdmsr(0x1b);
+    cpuid(1, 0, r);
+    CHECK(r[3] & 1 << 9);
+    wrmsr(0x1b, base & ~0x800ull);
+    cpuid(1, 0, r);
+    CHECK(!(r[3] & 1 << 9));
+    CHECK(apic_read(APIC_ID) == 0xffffffff);
+    wrmsr(0x1b, base);
+    cpuid(1, 0, r);
+    CHECK(r[3] & 1 << 9);
+    CHECK(apic_read(APIC_SVR) == 0xff && apic_read(APIC_TIMER) == 1 << 16);
+    CHECK(try_wrmsr(0x1b, base | 1ull << 45) == GP); /* beyond the physical addresses */
+    CHECK(try_wrmsr(0x1b, base | 1) == GP);
+    apic_write(APIC_SVR, 0x1ff);
+    CHECK(apic_read(APIC_SVR) == 0x1ff);
+}
+
+/* Destinations: logical flat, broadcast, and vectors that are none. */
+static void destinations(void)
+{
+    start_other();
+    apic_write(0xe0, 0xffffffff); /* DFR: flat */
+    apic_write(0xd0, 1 << 24);    /* LDR */
+    STI;
+    unsigned before = hits[0x5a];
+    apic_write(APIC_ICR_HIGH, 1 << 24);
+    apic_write(APIC_ICR, 0x5a | 1 << 11);
+    CHECK(WAIT_FOR(hits[0x5a] == before + 1));
+    apic_write(APIC_ICR_HIGH, 2 << 24); /* nobody */
+    apic_write(APIC_ICR, 0x5a | 1 << 11);
+    wait_cycles(1000000);
+    CHECK(hits[0x5a] == before + 1);
+    unsigned other = other_hits;
+    send(0x5a | 2 << 18); /* all, with self */
+    CHECK(WAIT_FOR(hits[0x5a] == before + 2 && other_hits == other + 1));
+    send(0x5a | TO_OTHERS);
+    CHECK(WAIT_FOR(other_hits == other + 2) && hits[0x5a] == before + 2);
+    CLI;
+    apic_write(0x280, 0); /* ESR */
+    send(TO_SELF | 5);    /* vectors 0 to 15 are errors */
+    apic_write(0x280, 0);
+    CHECK(apic_read(0x280) & (1 << 5 | 1 << 6));
+    apic_write(APIC_SVR, 0xff); /* software disable masks the local vectors */
+    apic_write(APIC_TIMER, 0x54);
+    CHECK(apic_read(APIC_TIMER) & 1 << 16);
+    apic_write(APIC_SVR, 0x1ff);
+}
+
 int main_test(void)
 {
     trap_hook = on_trap;
@@ -570,6 +622,8 @@ int main_test(void)
     shootdown();
     cross_modifying();
     other_nmi();
+    destinations();
     extended_apic();
+    apic_off();
     return 0;
 }

@@ -250,6 +250,53 @@ static void stack_limits(void)
 
 /* --- gates and outer rings --- */
 
+/* Conforming code runs at its caller's level; other code only at its own, gates or not. */
+static void code_levels(void)
+{
+    static const uint8_t body[] = {0x8c, 0xc8, 0xcd, 0x40}; /* mov %cs, %eax; int $0x40 */
+    copy(USER_AREA + 0x100, body, sizeof body);
+    gdt[SPARE / 8] = segment(0, 0xfffff, 0xc09e); /* conforming, DPL 0 */
+    USER(0x9a, 0x00, 0x01, 0x20, 0x00, SPARE, 0); /* lcall */
+    CAUGHT(0x40, 0);
+    CHECK((caught.eax & 0xffff) == (SPARE | 3));
+    USER(0xea, 0x00, 0x01, 0x20, 0x00, SPARE | 3, 0); /* ljmp */
+    CAUGHT(0x40, 0);
+    CHECK((caught.eax & 0xffff) == (SPARE | 3));
+    USER(0x9a, 0x00, 0x01, 0x20, 0x00, CODE, 0); /* ring 0 */
+    CAUGHT(GP, CODE);
+    USER(0x6a, CODE, 0x68, 0x00, 0x01, 0x20, 0x00, 0xcb); /* lret inwards */
+    CAUGHT(GP, CODE);
+    USER(0x6a, 2, 0x6a, CODE, 0x68, 0x00, 0x01, 0x20, 0x00, 0xcf); /* iret inwards */
+    CAUGHT(GP, CODE);
+    FAULTS(GP, USER_CODE & ~3, "lcall $0x1b, $0x200100", : :); /* outwards only by a return */
+    FAULTS(GP, CODE, "lcall $0x0b, $0x200100", : :);           /* RPL 3 from ring 0 */
+    gdt[SPARE / 8] = segment(0, 0xfffff, 0xc0fe);              /* conforming, DPL 3 */
+    FAULTS(GP, SPARE, "ljmp $0x40, $0x200100", : :);
+    gdt[SPARE / 8] = segment(0, 0xff, 0x409a); /* EIP beyond the limit, nothing pushed */
+    uint32_t before, after;
+    __asm__ volatile("movl %%esp, %0" : "=r"(before));
+    FAULTS(GP, 0, "lcall $0x40, $0x100", : :);
+    __asm__ volatile("movl %%esp, %0" : "=r"(after));
+    CHECK(before == after);
+    /* A call gate: only for those that its DPL lets, to conforming or inner code, never outwards.
+     */
+    gdt[SPARE / 8] = call_gate(CODE, USER_AREA + 0x100, 0x8c, 0);
+    USER(0x9a, 0, 0, 0, 0, SPARE | 3, 0);
+    CAUGHT(GP, SPARE);
+    gdt[SPARE / 8] = call_gate(CODE, USER_AREA + 0x100, 0xec, 0);
+    USER(0xea, 0, 0, 0, 0, SPARE | 3, 0); /* a jump does not change the level */
+    CAUGHT(GP, CODE);
+    gdt[SPARE / 8] = call_gate(USER_CODE, USER_AREA + 0x100, 0xec, 0);
+    FAULTS(GP, USER_CODE & ~3, "lcall $0x40, $0", : :);
+    gdt[SPARE / 8] = call_gate(0, USER_AREA + 0x100, 0xec, 0);
+    FAULTS(GP, 0, "lcall $0x40, $0", : :);
+    gdt[SPARE / 8] = call_gate(DATA, USER_AREA + 0x100, 0xec, 0);
+    FAULTS(GP, DATA, "lcall $0x40, $0", : :);
+    gdt[SPARE / 8] = call_gate(CODE, USER_AREA + 0x100, 0x6c, 0);
+    USER(0x9a, 0, 0, 0, 0, SPARE | 3, 0);
+    CAUGHT(NP, SPARE);
+}
+
 static void outer_returns(void)
 {
     /* A DS that the outer ring may not have becomes null, one that it may stays. */
@@ -707,6 +754,7 @@ void bare_main(void)
     gate_set(BP, CODE, (uint32_t)vectors + 16 * BP, 0xee);
     prepare_tasks();
     stack_limits();
+    code_levels();
     outer_returns();
     good_switches();
     bad_descriptors();
