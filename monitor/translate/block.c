@@ -4,6 +4,7 @@
  * what it calls when the block exists), so the file is built with -mgeneral-regs-only and goes
  * outside for the rest.
  */
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -659,9 +660,11 @@ static const uint8_t no_memory[GUEST_PAGE_SIZE * 2] = {[0 ... GUEST_PAGE_SIZE * 
 static unsigned code_copy(uint8_t *to, unsigned max, const uint8_t *host, unsigned room,
                           const uint8_t *second)
 {
-    unsigned n = second ? 32 : room < max ? room : max;
-    for (unsigned i = 0; i < n; i++) {
-        to[i] = i < room ? host[i] : second[i - room];
+    unsigned n = room < max ? room : max;
+    memcpy(to, host, n);
+    if (second) {
+        memcpy(to + n, second, 32 - n);
+        n = 32;
     }
     return n;
 }

@@ -336,7 +336,7 @@ void helper_lar(struct vcpu *v, uint64_t selector, uint64_t packed)
     bool ok = segment_visible(v, selector, &d) && type_valid(v, d.attr & 0x1f, lsl);
     set_zf(v, ok);
     if (ok) {
-        gpr_write(v, packed & 15, lsl ? d.limit : d.high & 0xf0ff00, packed >> 8 & 15);
+        gpr_write(v, packed & 15, lsl ? d.limit : d.high & 0xffff00, packed >> 8 & 15);
     }
 }
 
