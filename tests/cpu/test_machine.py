@@ -7,7 +7,7 @@ Usage: test_machine.py MONITOR PROGRAM.elf
 import subprocess
 import sys
 
-SHAKES = ["plain", "nochain", "oneinsn", "tlb=16", "cache=1M", "nochain,oneinsn,tlb=16,cache=1M"]
+SHAKES = ["plain", "nochain", "oneinsn", "tlb=16", "cache=1M", "nochain,oneinsn,tlb=16,cache=1M", "promote=0"]
 ROUNDS = 3  # races do not show each time
 PASSED = 1  # port F4h got 0
 

@@ -22,10 +22,12 @@ static const struct {
     {"real", START_REAL, false, 0},           {"vectors", START_LONG, true, 0},
     {"debug", START_LONG, false, 0},          {"paging", START_LONG, false, 0},
     {"faults", START_LONG, false, 0},         {"protected32", START_PROTECTED, false, 0},
-    {"triple", START_LONG, false, -2},        {"real16", START_REAL, false, 0}};
+    {"triple", START_LONG, false, -2},        {"real16", START_REAL, false, 0},
+    {"random", START_LONG, false, 0}};
 
-static const char *const shakes[] = {NULL,     "nochain",  "oneinsn",
-                                     "tlb=16", "cache=1M", "nochain,oneinsn,tlb=16,cache=1M"};
+static const char *const shakes[] = {NULL,       "nochain",  "oneinsn",
+                                     "tlb=16",   "cache=1M", "nochain,oneinsn,tlb=16,cache=1M",
+                                     "promote=0"};
 
 #define LOAD_AT 0x100000u
 

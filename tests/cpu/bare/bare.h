@@ -117,6 +117,7 @@ _Noreturn void end(unsigned code);
 int main_test(void); /* each program's own */
 
 /* A ring-3 program at `code` runs until an exception or INT 40h; that is then in `caught`. */
+extern volatile uint64_t user_rbx, user_rbp; /* what it finds in these registers */
 void user_run(const void *code, uint64_t flags, uint64_t stack);
 void user_run_at(uint64_t cs, const void *code, uint64_t flags, uint64_t stack);
 #define USER_STACK 0x9ff000ull

@@ -10,7 +10,7 @@
 
         .section .text.start, "ax"
         .code64
-        .globl  start, vectors, user_enter, resume, saved_rsp, gdt, idt, task, stack_ist, stack_fault, ap_start, ap_end
+        .globl  start, vectors, user_enter, user_rbx, user_rbp, resume, saved_rsp, gdt, idt, task, stack_ist, stack_fault, ap_start, ap_end
 start:  lgdt    gdt_pointer
         lidt    idt_pointer
         movl    $stack_top, %esp
@@ -167,6 +167,8 @@ user_enter:
         pushq   %rdx
         pushq   %rsi
         pushq   %rdi
+        movq    user_rbx, %rbx
+        movq    user_rbp, %rbp
         iretq
 user_done:
         popq    %r15
@@ -198,6 +200,8 @@ idt_pointer:
         .balign 8
 resume: .quad   0
 saved_rsp: .quad 0
+user_rbx: .quad 0
+user_rbp: .quad 0
         .globl  ap_count
 ap_count: .long 0
 

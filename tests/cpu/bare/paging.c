@@ -62,15 +62,12 @@ static const uint8_t user_write[] = {0xc7, 0x03, 0xcd, 0x40, 0xc3, 0xcc, 0xcd, 0
 
 static void user_access(enum access access)
 {
-    /* RBX is not among user_run's arguments, so it arrives unchanged. */
-    register uint64_t at __asm__("rbx") = LINEAR;
-    __asm__ volatile("" : "+r"(at));
+    user_rbx = LINEAR;
     if (access == FETCH) {
         user_run((void *)LINEAR, 0, USER_STACK);
     } else {
         user_run((void *)(access == READ ? USER_READ : USER_WRITE), 0, USER_STACK);
     }
-    __asm__ volatile("" : "+r"(at));
     if (caught.vector == 0x40) {
         caught.vector = NONE;
     }
