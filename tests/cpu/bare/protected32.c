@@ -458,6 +458,58 @@ static void bad_descriptors(void)
     task_main.link = 0;
 }
 
+/* The 80286's gates and tasks: 16-bit frames and 16-bit state, upper halves set on entry. */
+static struct {
+    uint16_t link, sp0, ss0, sp1, ss1, sp2, ss2, ip, flags, ax, cx, dx, bx, sp, bp, si, di, es, cs,
+        ss, ds, ldt;
+} __attribute__((packed, aligned(16))) task_16;
+
+static void sixteen_bits(void)
+{
+    static const uint8_t code[] = {0x66, 0xa3, 0x00, 0x05, 0xcf, 0xf4}; /* movl %eax, 0x500; iret */
+    for (unsigned i = 0; i < sizeof code; i++) {
+        ((volatile uint8_t *)0x600)[i] = code[i];
+    }
+    gdt[SPARE / 8] = segment(0, 0xffff, 0x009a); /* 16-bit code and data at 0 */
+    gdt[SPARE / 8 + 1] = segment(0, 0xffff, 0x0092);
+    memset(&task_16, 0, sizeof task_16);
+    task_16.ip = 0x600;
+    task_16.flags = 2;
+    task_16.ax = 0x5678;
+    task_16.sp = 0x7000;
+    task_16.cs = SPARE;
+    task_16.ss = task_16.ds = task_16.es = SPARE + 8;
+    gdt[TASK_OTHER / 8] = segment((uint32_t)&task_16, sizeof task_16 - 1, 0x81);
+    *(volatile uint32_t *)0x500 = 0;
+    uint32_t kept = 0x12345678;
+    FAULTS(NONE, 0, "movl %0, %%edi\nlcall $0x30, $0\nmovl %%edi, %0",
+           : "+r"(kept)
+           :
+           : "edi", "memory");
+    CHECK((*(volatile uint32_t *)0x500 & 0xffff) == 0x5678);
+    CHECK(task_16.link == TASK_MAIN && task_16.ip == 0x605);
+    CHECK(kept == 0x12345678); /* the main task's state is 32 bits wide */
+    gdt[TASK_OTHER / 8] = segment((uint32_t)&task_16, 0x2a, 0x81); /* one byte short */
+    FAULTS(TS, TASK_OTHER, "lcall $0x30, $0", : :);
+    /* A 16-bit interrupt gate pushes 6 bytes. */
+    gdt[SPARE / 8 + 2] = segment((uint32_t)0, 0xfffff, 0xc09a);
+    static const uint8_t handler[] = {0x89, 0xe0, 0x66, 0xcf}; /* mov %esp, %eax; iretw */
+    for (unsigned i = 0; i < sizeof handler; i++) {
+        ((volatile uint8_t *)0x700)[i] = handler[i];
+    }
+    static const uint8_t caller[] = {0x89, 0xe3, 0xcd, 0x41,
+                                     0xc3}; /* mov %esp, %ebx; int $41; ret */
+    for (unsigned i = 0; i < sizeof caller; i++) {
+        ((volatile uint8_t *)0x780)[i] = caller[i];
+    }
+    gate_set(0x41, CODE, 0x700, 0x86);
+    uint32_t before, inside;
+    __asm__ volatile("call *%2" : "=a"(inside), "=b"(before) : "r"(0x780) : "memory");
+    CHECK(before - inside == 6);
+    disarm(0x41);
+    gate_set(0x41, CODE, (uint32_t)vectors + 16 * 0x41, 0x8e);
+}
+
 /* What the new task's registers hold is checked in the new task; a task gate sees it. */
 static void bad_registers(void)
 {
@@ -678,6 +730,27 @@ static void paging_32(void)
         }
         check_page(upper, 0, true);
     }
+    /* A task with page tables of its own: CR3 comes from its TSS, and goes back. */
+    static uint32_t other_directory[1024] __attribute__((aligned(4096)));
+    for (unsigned i = 0; i < 1024; i++) {
+        other_directory[i] = i << 22 | 0x83;
+    }
+    directory[LINEAR >> 22] = 0x1000000 | 0x83;
+    other_directory[LINEAR >> 22] = 0x1400000 | 0x83;
+    *(volatile uint32_t *)0x1000000 = 0x11;
+    *(volatile uint32_t *)0x1400000 = 0x22;
+    __asm__ volatile("invlpg %0" : : "m"(*(uint8_t *)LINEAR));
+    other_ready();
+    task_main.cr3 = (uint32_t)directory;
+    task_other.cr3 = (uint32_t)other_directory;
+    extern uint8_t paged_entry[];
+    static volatile uint32_t seen;
+    __asm__ volatile("jmp 1f\npaged_entry: movl 0x40000000, %%eax\nmovl %%eax, %0\niretl\n1:"
+                     : "=m"(seen));
+    task_other.eip = (uint32_t)paged_entry;
+    CHECK(*(volatile uint32_t *)LINEAR == 0x11);
+    FINE("lcall $0x30, $0", : : : "eax", "memory");
+    CHECK(seen == 0x22 && *(volatile uint32_t *)LINEAR == 0x11);
     directory[LINEAR >> 22] = 0x1000000 | 1u << 21 | 0x83; /* reserved with PSE-36 */
     __asm__ volatile("invlpg %0" : : "m"(*(uint8_t *)LINEAR));
     FAULTS(PF, 9, "movb (%0), %%al", : : "r"(LINEAR) : "eax");
@@ -758,6 +831,7 @@ void bare_main(void)
     outer_returns();
     good_switches();
     bad_descriptors();
+    sixteen_bits();
     bad_registers();
     virtual_8086();
     legacy();
