@@ -131,7 +131,10 @@ void cache_flush(struct vcpu *v)
 {
     struct code_cache *c = v->cache;
     for (unsigned i = 0; i < BLOCK_HASH; i++) {
-        c->hash[i] = c->movable[i] = NULL;
+        c->movable[i] = NULL;
+        for (unsigned k = 0; k < BLOCK_WAYS; k++) {
+            c->hash[i][k] = 0;
+        }
     }
     for (size_t i = 0; i < c->page_pool_used; i++) {
         engine_release_page(v, c->page_pool[i].page);
@@ -152,7 +155,7 @@ void cache_flush(struct vcpu *v)
     }
     jump_clear(v);
     for (unsigned i = 0; i < LINKED_PAGES; i++) {
-        v->linked[i].used = false;
+        v->linked[i] = (struct linked_page){0};
     }
     v->linked_count = v->linked_user = 0;
 }
@@ -302,10 +305,26 @@ struct page_blocks *page_find(struct code_cache *c, uint64_t page, bool make)
 }
 
 /* Linear and physical addresses often differ by a constant: they must not cancel out. */
+static uint64_t block_key(uint64_t linear, uint64_t page, uint32_t mode)
+{
+    return (linear + page * 31 + mode) * 0x9e3779b97f4a7c15ull;
+}
+
 static unsigned block_hash(uint64_t linear, uint64_t page, uint32_t mode)
 {
-    uint64_t h = (linear + page * 31 + mode) * 0x9e3779b97f4a7c15ull;
-    return h >> (64 - BLOCK_HASH_BITS);
+    return block_key(linear, page, mode) >> (64 - BLOCK_HASH_BITS);
+}
+
+/* Pointers in the hash carry 16 bits of their block's key at the top, so that few other blocks are
+ * looked at. */
+static uint64_t key_tag(uint64_t key)
+{
+    return (key >> 24 & 0xffff) << 48;
+}
+
+static struct block *tagged_block(uint64_t entry)
+{
+    return (struct block *)(entry & ~(0xffffull << 48));
 }
 
 static struct block **movable_slot(struct code_cache *c, uint64_t page, unsigned offset,
@@ -314,41 +333,15 @@ static struct block **movable_slot(struct code_cache *c, uint64_t page, unsigned
     return &c->movable[block_hash(offset, page, mode)];
 }
 
-static void block_add(struct code_cache *c, struct block *b)
-{
-    unsigned h = block_hash(b->linear, b->page[0], b->mode);
-    b->hash_next = c->hash[h];
-    c->hash[h] = b;
-    if (b->movable && b->page[1] == ~0ull) {
-        *movable_slot(c, b->page[0], b->first_offset, b->mode) = b;
-    }
-    for (unsigned i = 0; i < 2 && b->page[i] != ~0ull; i++) {
-        struct page_blocks *p = page_find(c, b->page[i], true);
-        b->page_next[i] = p->blocks;
-        p->blocks = b;
-    }
-}
-
 static void block_unlink(struct code_cache *c, struct block *b)
 {
-    for (struct link *l = b->links_in; l; l = l->next_in) {
-        emit_patch32(c->rw + l->patch, c->rw + l->stub);
-        l->to = NULL;
+    while (b->links_in) {
+        link_detach(c, b->links_in);
     }
-    b->links_in = NULL;
-    for (unsigned i = 0; i < b->links; i++) { /* out of the lists of what it links to */
-        struct link *l = &b->link[i];
-        if (!l->to) {
-            continue;
+    for (unsigned i = 0; i < b->links; i++) {
+        if (b->link[i].to) {
+            link_detach(c, &b->link[i]);
         }
-        for (struct link **p = &l->to->links_in; *p; p = &(*p)->next_in) {
-            if (*p == l) {
-                *p = l->next_in;
-                break;
-            }
-        }
-        emit_patch32(c->rw + l->patch, c->rw + l->stub);
-        l->to = NULL;
     }
 }
 
@@ -371,11 +364,11 @@ static void block_drop(struct vcpu *v, struct block *b)
     }
     v->invalidations++;
     block_unlink(c, b);
-    for (struct block **p = &c->hash[block_hash(b->linear, b->page[0], b->mode)]; *p;
-         p = &(*p)->hash_next) {
-        if (*p == b) {
-            *p = b->hash_next;
-            break;
+    uint64_t *ways = c->hash[block_hash(b->linear, b->page[0], b->mode)];
+    for (unsigned i = 0, found = 0; i < BLOCK_WAYS; i++) { /* the others move up */
+        found |= tagged_block(ways[i]) == b;
+        if (found) {
+            ways[i] = i + 1 < BLOCK_WAYS ? ways[i + 1] : 0;
         }
     }
     unsigned slot = b->mode % JUMP_SLOTS;
@@ -388,6 +381,28 @@ static void block_drop(struct vcpu *v, struct block *b)
     if (v->jump[slot].code[i] == c->rx + b->code) {
         v->jump[slot].tag[i] = 0;
         v->jump[slot].code[i] = c->thunk_indirect;
+    }
+}
+
+static void block_add(struct vcpu *v, struct block *b)
+{
+    struct code_cache *c = v->cache;
+    uint64_t key = block_key(b->linear, b->page[0], b->mode);
+    uint64_t *ways = c->hash[key >> (64 - BLOCK_HASH_BITS)];
+    if (ways[BLOCK_WAYS - 1]) { /* full: the oldest goes */
+        block_drop(v, tagged_block(ways[BLOCK_WAYS - 1]));
+    }
+    for (unsigned i = BLOCK_WAYS - 1; i > 0; i--) {
+        ways[i] = ways[i - 1];
+    }
+    ways[0] = (uint64_t)b | key_tag(key);
+    if (b->movable && b->page[1] == ~0ull) {
+        *movable_slot(c, b->page[0], b->first_offset, b->mode) = b;
+    }
+    for (unsigned i = 0; i < 2 && b->page[i] != ~0ull; i++) {
+        struct page_blocks *p = page_find(c, b->page[i], true);
+        b->page_next[i] = p->blocks;
+        p->blocks = b;
     }
 }
 
@@ -644,8 +659,12 @@ static struct block *block_lookup(struct vcpu *v, uint64_t linear, uint64_t page
     if (r->linear == linear && r->page == page && r->mode == mode && r->block) {
         return r->block;
     }
-    for (struct block *b = c->hash[block_hash(linear, page, mode)]; b; b = b->hash_next) {
-        if (b->linear == linear && b->page[0] == page && b->mode == mode) {
+    uint64_t key = block_key(linear, page, mode), tag = key_tag(key);
+    const uint64_t *ways = c->hash[key >> (64 - BLOCK_HASH_BITS)];
+    for (unsigned i = 0; i < BLOCK_WAYS && ways[i]; i++) {
+        struct block *b = tagged_block(ways[i]);
+        if ((ways[i] & 0xffffull << 48) == tag && b->linear == linear && b->page[0] == page &&
+            b->mode == mode) {
             *r = (struct resolved){linear, page, b, mode};
             return b;
         }
@@ -689,7 +708,7 @@ static struct block *block_make(struct vcpu *v, uint64_t linear, uint32_t mode, 
         b->first_offset = linear & 0xfff;
         b->page[0] = page;
         b->page[1] = b->guest_size > room ? page2 : ~0ull;
-        block_add(v->cache, b);
+        block_add(v, b);
     }
     outside_end(v);
     return b;
@@ -706,7 +725,7 @@ static struct block *block_from_other(struct vcpu *v, uint64_t linear, uint64_t 
     }
     struct block *b = block_clone(v, from, linear);
     b->global = global;
-    block_add(v->cache, b);
+    block_add(v, b);
     return b;
 }
 

@@ -10,7 +10,8 @@
 
 #define BLOCK_MAX_INSTRUCTIONS 64u
 #define BLOCK_ROOM             (32u * 1024) /* no block's code is longer, nor its slow paths */
-#define BLOCK_HASH_BITS        18
+#define BLOCK_HASH_BITS        16
+#define BLOCK_WAYS             8u
 #define BLOCK_HASH             (1u << BLOCK_HASH_BITS)
 
 /* Maps host code to guest instructions: code from `host` (offset in the cache) on belongs to the
@@ -33,8 +34,9 @@ struct link {
     uint32_t stub;  /* where it points while unlinked */
     uint32_t look;  /* where it points when its target cannot be linked: the jump table */
     struct block *from, *to;
-    struct link *next_in; /* among the links into `to` */
-    uint64_t target;      /* linear */
+    struct link *in_next, **in_at;     /* among the links into `to`, while there is one */
+    struct link *page_next, **page_at; /* among those to its page from others, if it is one */
+    uint64_t target;                   /* linear */
 };
 
 /* What the longest block can take: 64 instructions of 15 bytes, and some to decode the last. */
@@ -64,7 +66,6 @@ struct block {
     bool valid;
     struct site *sites;
     struct window_site *window_sites;
-    struct block *hash_next;
     struct block *page_next[2];
     struct link *links_in;
     struct link *link; /* the block's own */
@@ -115,7 +116,7 @@ struct code_cache {
     size_t region_size;
     struct page_blocks *page_pool;
     size_t page_pool_used;
-    struct block *hash[BLOCK_HASH];
+    uint64_t hash[BLOCK_HASH][BLOCK_WAYS]; /* of block pointers, tagged; latest first */
     struct block *movable[BLOCK_HASH]; /* by place in a page, whatever the linear address */
     struct page_blocks *pages[4096];
     struct mode_key modes[4096];
@@ -142,6 +143,7 @@ void thunks_generate(struct vcpu *v);
 struct block *block_clone(struct vcpu *v, const struct block *from, uint64_t linear);
 
 /* link.c: links between pages hold while the target's page is mapped where it was. */
+void link_detach(struct code_cache *c, struct link *link); /* takes it back */
 void link_make(struct vcpu *v, struct link *link, struct block *to);
 void links_check(struct vcpu *v, uint32_t space); /* 0: the kernel's */
 void links_flush_page(struct vcpu *v, uint64_t linear);

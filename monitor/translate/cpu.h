@@ -206,6 +206,7 @@ struct site_hint {
 /* A page that links from other pages lead to (link.c). */
 struct linked_page {
     uint64_t linear, page; /* pool offset */
+    struct link *links;
     uint32_t space;
     bool used;
 };

@@ -40,27 +40,28 @@ static struct linked_page *page_slot(struct vcpu *v, uint64_t linear, uint32_t s
     return free ? free : &v->linked[(h + page % PROBES) % LINKED_PAGES];
 }
 
+void link_detach(struct code_cache *c, struct link *l)
+{
+    emit_patch32(c->rw + l->patch, c->rw + l->stub);
+    l->to = NULL;
+    *l->in_at = l->in_next;
+    if (l->in_next) {
+        l->in_next->in_at = l->in_at;
+    }
+    if (l->page_at) {
+        *l->page_at = l->page_next;
+        if (l->page_next) {
+            l->page_next->page_at = l->page_at;
+        }
+        l->page_at = NULL;
+    }
+}
+
 /* Takes back what leads into blocks of this page from others. */
 static void page_unlink(struct vcpu *v, struct linked_page *p)
 {
-    struct code_cache *c = v->cache;
-    v->st_unlink++;
-    struct page_blocks *blocks = page_find(c, p->page, false);
-    for (struct block *b = blocks ? blocks->blocks : NULL; b;
-         b = b->page_next[b->page[0] == p->page ? 0 : 1]) {
-        if (!b->valid || b->linear >> GUEST_PAGE_SHIFT != p->linear >> GUEST_PAGE_SHIFT) {
-            continue;
-        }
-        for (struct link **at = &b->links_in; *at;) {
-            struct link *l = *at;
-            if (page_crossed(l, b)) {
-                emit_patch32(c->rw + l->patch, c->rw + l->stub);
-                l->to = NULL;
-                *at = l->next_in;
-            } else {
-                at = &l->next_in;
-            }
-        }
+    while (p->links) {
+        link_detach(v->cache, p->links);
     }
     p->used = false;
     v->linked_count--;
@@ -119,29 +120,30 @@ void links_drop_user(struct vcpu *v)
     }
 }
 
-/* May a link lead into this block from another page? Then its page is in the table. */
-static bool page_note(struct vcpu *v, const struct block *to)
+/* The table's entry for this block's page, made if need be; NULL: no link from another page may
+ * lead into the block. */
+static struct linked_page *page_note(struct vcpu *v, const struct block *to)
 {
     bool user = (v->cache->modes[to->mode].flags & MODE_CPL) == 3;
     uint32_t space = user ? v->space : 0;
     if (user ? !space : !to->global) {
-        return false;
+        return NULL;
     }
     struct linked_page *p = page_slot(v, to->linear, space);
     if (p->used && p->space == space && p->page == to->page[0] &&
         p->linear >> GUEST_PAGE_SHIFT == to->linear >> GUEST_PAGE_SHIFT) {
-        return true;
+        return p;
     }
     if (p->used) {
         page_unlink(v, p);
     }
-    *p = (struct linked_page){to->linear & ~0xfffull, to->page[0], space, true};
+    *p = (struct linked_page){to->linear & ~0xfffull, to->page[0], NULL, space, true};
     v->linked_count++;
     v->linked_user += user;
     if (!page_holds(v, p)) {
         page_unlink(v, p);
     }
-    return p->used;
+    return p->used ? p : NULL;
 }
 
 void link_make(struct vcpu *v, struct link *link, struct block *to)
@@ -152,13 +154,28 @@ void link_make(struct vcpu *v, struct link *link, struct block *to)
         to->mode != link->from->mode) {
         return;
     }
-    if (to->page[1] != ~0ull ||
-        (page_crossed(link, to) ? !page_note(v, to) : to->page[0] != link->from->page[0])) {
+    struct linked_page *page = NULL;
+    bool crossed = page_crossed(link, to);
+    if (to->page[1] != ~0ull || (crossed ? !(page = page_note(v, to))
+                                         : to->page[0] != link->from->page[0])) {
         emit_patch32(c->rw + link->patch, c->rw + link->look);
         return;
     }
     link->to = to;
-    link->next_in = to->links_in;
+    link->in_next = to->links_in;
+    link->in_at = &to->links_in;
+    if (to->links_in) {
+        to->links_in->in_at = &link->in_next;
+    }
     to->links_in = link;
+    link->page_at = NULL;
+    if (page) {
+        link->page_next = page->links;
+        link->page_at = &page->links;
+        if (page->links) {
+            page->links->page_at = &link->page_next;
+        }
+        page->links = link;
+    }
     emit_patch32(c->rw + link->patch, c->rw + to->code);
 }
