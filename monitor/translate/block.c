@@ -333,6 +333,35 @@ static struct block **movable_slot(struct code_cache *c, uint64_t page, unsigned
     return &c->movable[block_hash(offset, page, mode)];
 }
 
+/* What points to b in the list of this page. */
+static struct block ***page_place(struct block *b, uint64_t page)
+{
+    return &b->page_at[b->page[0] == page ? 0 : 1];
+}
+
+/* A page that is written again and again has become data: after so many writes it loses all its
+ * code, and may be written freely until it is run again. Where that keeps happening, code and data
+ * share the page, and only the code that is written over goes. */
+#define WRITES_MAX  12u
+#define EMPTIED_MAX 64u
+
+static void pages_leave(struct vcpu *v, struct block *b)
+{
+    for (unsigned i = 0; i < 2 && b->page[i] != ~0ull; i++) {
+        struct block *next = b->page_next[i];
+        *b->page_at[i] = next;
+        if (next) {
+            *page_place(next, b->page[i]) = b->page_at[i];
+            continue;
+        }
+        struct page_blocks *p = page_find(v->cache, b->page[i], false);
+        if (p && !p->blocks) {
+            p->writes = 0;
+            engine_release_page(v, p->page);
+        }
+    }
+}
+
 static void block_unlink(struct code_cache *c, struct block *b)
 {
     while (b->links_in) {
@@ -363,6 +392,7 @@ static void block_drop(struct vcpu *v, struct block *b)
         *movable = NULL;
     }
     v->invalidations++;
+    pages_leave(v, b);
     block_unlink(c, b);
     uint64_t *ways = c->hash[block_hash(b->linear, b->page[0], b->mode)];
     for (unsigned i = 0, found = 0; i < BLOCK_WAYS; i++) { /* the others move up */
@@ -402,6 +432,10 @@ static void block_add(struct vcpu *v, struct block *b)
     for (unsigned i = 0; i < 2 && b->page[i] != ~0ull; i++) {
         struct page_blocks *p = page_find(c, b->page[i], true);
         b->page_next[i] = p->blocks;
+        b->page_at[i] = &p->blocks;
+        if (p->blocks) {
+            *page_place(p->blocks, b->page[i]) = &b->page_next[i];
+        }
         p->blocks = b;
     }
 }
@@ -420,20 +454,6 @@ static void block_extent(const struct block *b, uint64_t page, uint64_t *start, 
     }
 }
 
-/* A page that is written again and again has become data: after so many writes it loses all its
- * code, and may be written freely until it is run again. Where that keeps happening, code and data
- * share the page, and only the code that is written over goes. */
-#define WRITES_MAX  12u
-#define EMPTIED_MAX 64u
-
-static void page_released(struct vcpu *v, struct page_blocks *p)
-{
-    if (!p->blocks) {
-        p->writes = 0;
-        engine_release_page(v, p->page);
-    }
-}
-
 static void page_invalidate(struct vcpu *v, uint64_t page, uint64_t offset, uint64_t len)
 {
     struct page_blocks *p = page_find(v->cache, page, false);
@@ -441,23 +461,15 @@ static void page_invalidate(struct vcpu *v, uint64_t page, uint64_t offset, uint
         return;
     }
     bool all = ++p->writes >= WRITES_MAX && p->emptied < EMPTIED_MAX;
-    struct block **at = &p->blocks;
-    while (*at) {
-        struct block *b = *at;
-        unsigned which = b->page[0] == page ? 0 : 1;
+    for (struct block *b = p->blocks, *next; b; b = next) {
         uint64_t start, size;
+        next = b->page_next[b->page[0] == page ? 0 : 1];
         block_extent(b, page, &start, &size);
-        if (!b->valid || all || (start < offset + len && offset < start + size)) {
-            if (b->valid) {
-                block_drop(v, b);
-            }
-            *at = b->page_next[which];
-        } else {
-            at = &b->page_next[which];
+        if (all || (start < offset + len && offset < start + size)) {
+            block_drop(v, b);
         }
     }
     p->emptied += all;
-    page_released(v, p);
 }
 
 void block_invalidate(struct vcpu *v, uint64_t offset, uint64_t len)
@@ -465,26 +477,6 @@ void block_invalidate(struct vcpu *v, uint64_t offset, uint64_t len)
     uint64_t end = offset + len;
     for (uint64_t page = offset & ~0xfffull; page < end; page += GUEST_PAGE_SIZE) {
         page_invalidate(v, page, offset, len);
-    }
-}
-
-/* Takes blocks of region r out of all page lists. */
-static void pages_forget(struct vcpu *v, const struct region *r)
-{
-    struct code_cache *c = v->cache;
-    for (unsigned i = 0; i < 4096; i++) {
-        for (struct page_blocks *p = c->pages[i]; p; p = p->next) {
-            struct block **at = &p->blocks;
-            while (*at) {
-                struct block *b = *at;
-                if (b >= r->blocks && b < r->blocks + r->blocks_max) {
-                    *at = b->page_next[b->page[0] == p->page ? 0 : 1];
-                } else {
-                    at = &b->page_next[b->page[0] == p->page ? 0 : 1];
-                }
-            }
-            page_released(v, p);
-        }
     }
 }
 
@@ -503,7 +495,6 @@ static void cache_advance(struct vcpu *v)
             block_drop(v, &r->blocks[i]);
         }
     }
-    pages_forget(v, r);
     region_reset(c, c->current);
     v->st_advance++;
     c->flushes++;

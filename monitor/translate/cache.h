@@ -66,7 +66,7 @@ struct block {
     bool valid;
     struct site *sites;
     struct window_site *window_sites;
-    struct block *page_next[2];
+    struct block *page_next[2], **page_at[2]; /* in the list of each page, while valid */
     struct link *links_in;
     struct link *link; /* the block's own */
     uint8_t links;
