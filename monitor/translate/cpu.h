@@ -347,7 +347,7 @@ struct vcpu {
     struct windows *windows; /* window.c; NULL: there are none */
     unsigned unit_shift;
     uint32_t space; /* names the address space in force if it has windows, else 0 */
-    uint64_t window_fills, window_misses;
+    uint64_t window_fills, window_misses, page_faults;
     struct site_hint hints[SITE_HINTS];
     struct linked_page linked[LINKED_PAGES];
     unsigned linked_count, linked_user;

@@ -110,6 +110,7 @@ void gen_patch_to(struct gen *g, uint8_t *at, const uint8_t *target)
 void gen_call(struct gen *g, helper_fn fn)
 {
     g->called = true;
+    g->r15_unit = NO_UNIT;
     g->movable &= g->call_movable;
     g->call_movable = false;
     emit_mov_imm(&g->e, RCX, (uint64_t)fn);
@@ -501,6 +502,7 @@ struct block *block_translate_bytes(struct vcpu *v, uint64_t linear, uint32_t mo
     memset(g->known, 0, sizeof g->known);
     g->written = 0;
     g->called = g->no_window = g->call_movable = false;
+    g->r15_unit = NO_UNIT;
     g->fixes_count = 0;
     g->movable = g->long_mode && (g->mode & MODE_CPL) == 3 &&
                  !(g->mode & (MODE_WINDOW | MODE_STEP | MODE_TF | MODE_DEBUG));
@@ -535,6 +537,7 @@ struct block *block_translate_bytes(struct vcpu *v, uint64_t linear, uint32_t mo
         gen_site(g);
         g->address = (struct address){.base = NO_REG};
         g->accesses = 0;
+        g->r15_kept = g->r15_used = false;
         gen_one(g);
         gen_bases_update(g);
         size = g->in->offset + g->in->d.length;

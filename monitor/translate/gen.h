@@ -66,6 +66,7 @@ struct stub {
     uint64_t target;
 };
 
+#define NO_UNIT   INT16_MAX
 #define MAX_SLOWS 256
 #define MAX_STUBS (BLOCK_MAX_INSTRUCTIONS + 2)
 #define MAX_SITES 1024 /* at most one an instruction and one a slow path */
@@ -104,6 +105,9 @@ struct gen {
     bool called;       /* the current instruction called a helper */
     bool no_window;    /* its access may not fault on the host */
     unsigned accesses; /* of the current instruction so far */
+    int r15_unit;      /* R15 holds the addend of this unit's window; NO_UNIT: who knows */
+    bool r15_used;     /* the current instruction's accesses may find it there */
+    bool r15_kept;     /* the current instruction leaves R15 as r15_unit says */
     int16_t last_unit;
     struct insn insns[BLOCK_MAX_INSTRUCTIONS];
 };

@@ -170,6 +170,7 @@ static void push_reg(struct gen *g, unsigned reg, unsigned size)
         emit_store(&g->e, RCX, FIELD(tmp[1]));
     }
     stack_access(g, -(int)size, size, INFO_WRITE);
+    g->r15_kept = true;
     if (reg == RCX) {
         emit_load(&g->e, RCX, FIELD(tmp[1]));
     }
@@ -216,6 +217,7 @@ static void gen_push(struct gen *g)
     const ZydisDecodedOperand *op = &g->in->op[0];
     unsigned size = stack_op_size(g);
     bool high;
+    g->r15_used = true;
     if (op->type == ZYDIS_OPERAND_TYPE_IMMEDIATE) {
         push_imm(g, op->imm.value.u, size, false);
     } else if (op->type == ZYDIS_OPERAND_TYPE_MEMORY) {
@@ -245,6 +247,7 @@ static void gen_pop(struct gen *g)
     const ZydisDecodedOperand *op = &g->in->op[0];
     unsigned size = stack_op_size(g);
     bool high;
+    g->r15_used = true;
     if (op->type == ZYDIS_OPERAND_TYPE_REGISTER && op->reg.value >= ZYDIS_REGISTER_ES &&
         op->reg.value <= ZYDIS_REGISTER_GS) {
         unsigned seg = op->reg.value - ZYDIS_REGISTER_ES;
@@ -258,6 +261,7 @@ static void gen_pop(struct gen *g)
         unsigned guest = gpr_number(op->reg.value, &high);
         pop_rcx(g, size, 0);
         gen_put(g, guest, RCX, size);
+        g->r15_kept = true;
         return;
     }
     /* POP m: the address is computed with rSP already moved; rSP moves only when the store is done.
@@ -330,6 +334,7 @@ static void gen_jcc(struct gen *g, unsigned cc)
     uint8_t *taken = emit_jcc(e, cc);
     if (linkable(g, target) && target > g->in->rip) {
         add_stub(g, taken, link_new(g, taken, target), target);
+        g->r15_kept = true;
         if (g->i + 1 == g->n) {
             exit_to(g, g->next_rip);
         }

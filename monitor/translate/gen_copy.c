@@ -411,6 +411,19 @@ static unsigned access_bits(const ZydisDecodedOperand *op)
     return rw ? rw : INFO_READ;
 }
 
+/* Scratch registers are taken from the end of free[]. */
+static bool r15_stays(const struct gen *g, const struct copy *c)
+{
+    bool free = false;
+    for (unsigned i = 0; i < c->frees; i++) {
+        free |= c->free[i] == R15;
+    }
+    if (c->mem) {
+        return g->slow[g->open_slow].window && !c->folded && !c->mem_rcx;
+    }
+    return free;
+}
+
 /* The instruction itself, once R14/R15 (or nothing) are ready. */
 static void copy_body(struct gen *g, struct copy *c)
 {
@@ -447,6 +460,7 @@ static void copy_body(struct gen *g, struct copy *c)
         }
     }
     unsigned count = copy_assign(g, c, res);
+    g->r15_kept = r15_stays(g, c);
     c->force_rex |= (g->in->d.attributes & ZYDIS_ATTRIB_HAS_REX) != 0;
     residents_load(g, res, count);
     if (rcx_read || rcx_written) {
@@ -475,6 +489,7 @@ static void copy_with_memory(struct gen *g, const ZydisDecodedOperand *mem)
 void gen_copy(struct gen *g)
 {
     const ZydisDecodedOperand *mem = insn_memory(g->in);
+    g->r15_used = true;
     if (mem) {
         if (mem->mem.type != ZYDIS_MEMOP_TYPE_MEM ||
             mem->encoding != ZYDIS_OPERAND_ENCODING_MODRM_RM) {
@@ -494,6 +509,7 @@ void gen_lea(struct gen *g)
     unsigned guest = gpr_number(g->in->op[0].reg.value, &high);
     gen_ea(g, &g->in->op[1]);
     gen_put(g, guest, R14, g->in->op[0].size / 8);
+    g->r15_kept = true;
 }
 
 /* dst := src >> count, arithmetic, without touching flags. */

@@ -139,6 +139,7 @@ void gen_ea(struct gen *g, const ZydisDecodedOperand *op)
     ea_note(g, width, base, index, scale, disp);
     unsigned hb = base == NO_REG ? NO_REG : gen_get(g, base, R14);
     unsigned hi = index == NO_REG ? NO_REG : gen_get(g, index, R15);
+    g->r15_unit = hi == R15 ? NO_UNIT : g->r15_unit;
     if (hb == NO_REG) {
         emit_lea_index(e, w, R14, hi, scale, disp);
     } else {
@@ -163,6 +164,7 @@ void gen_segment(struct gen *g, unsigned seg, unsigned size, unsigned rw)
             g->address.base = NO_REG;
             g->address.constant = false;
             g->address.value += g->v->seg[seg].base;
+            g->r15_unit = NO_UNIT;
             emit_load(e, R15, FIELD(seg) + seg * sizeof(struct segment));
             emit_lea(e, true, R14, R14, R15, 1, 0);
         }
@@ -174,6 +176,7 @@ void gen_segment(struct gen *g, unsigned seg, unsigned size, unsigned rw)
     }
     uint32_t field = FIELD(seg) + seg * sizeof(struct segment);
     bool save = !flags_dead(g);
+    g->r15_unit = NO_UNIT;
     if (save) {
         emit_pushf(e);
     }
@@ -336,6 +339,7 @@ static void access_any(struct gen *g, unsigned reg)
         emit_pext_gs(e, RCX, reg, FIELD(slot_mask));
     }
     emit_gs_index(e, 0x8b, R15, RCX, addend_field(g, 0));
+    g->r15_unit = NO_UNIT;
 }
 
 /* R15 := what leads from an address in `unit` to its window. */
@@ -366,7 +370,10 @@ static void access_window(struct gen *g, int64_t unit, struct slow *s)
             g->known[a->base] = (struct base_known){true, unit, s - g->slow, 0};
         }
     }
-    emit_load(e, R15, addend_field(g, unit));
+    if (g->r15_unit != unit || !g->r15_used) {
+        emit_load(e, R15, addend_field(g, unit));
+    }
+    g->r15_unit = unit;
 }
 
 #define MOVED_MAX (1ll << 31)
@@ -448,6 +455,7 @@ void gen_bases_update(struct gen *g)
 {
     bool high;
     g->no_window = false;
+    g->r15_unit = g->r15_kept ? g->r15_unit : NO_UNIT;
     if (g->called || !g->long_mode) {
         memset(g->known, 0, sizeof g->known);
         g->written = 0xffff;
@@ -531,8 +539,11 @@ void gen_access(struct gen *g, unsigned size, unsigned rw, bool stack)
     info |= g->accesses > 1 ? INFO_SECOND : 0;
     *s = (struct slow){.insn = g->i, .info = info};
     bool window = plan_window(g, &unit, &any) && (flags_dead(g) || gen_fast_flagless());
-    if (!window && g->address.pending) {
-        address_make(g, &g->address);
+    if (!window) {
+        g->r15_unit = NO_UNIT;
+        if (g->address.pending) {
+            address_make(g, &g->address);
+        }
     }
     if (window) {
         s->window = true;
@@ -695,6 +706,9 @@ static void slow_window(struct gen *g, const struct slow *s)
     op_again(g, s);
     if (s->info & INFO_WRITE) {
         gen_call_thunk(g, g->c->thunk_finish);
+    }
+    if (!s->any) { /* what follows may count on it */
+        emit_load(e, R15, addend_field(g, s->unit));
     }
     gen_jump_to(g, s->op_end);
 }

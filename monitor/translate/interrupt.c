@@ -83,6 +83,7 @@ void raise_exception(struct vcpu *v, unsigned vector, uint32_t error)
 
 void raise_page_fault(struct vcpu *v, uint64_t linear, uint32_t error)
 {
+    v->page_faults++;
     v->cr2 = linear;
     raise_exception(v, EXC_PF, error);
 }

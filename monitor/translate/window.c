@@ -34,6 +34,8 @@
 #define CHUNK_SHIFT   21u
 #define CHUNKS        12288u
 #define CHUNK_HASH    8192u
+#define SIGNAL_TICKS  8000u  /* what a fault on the host costs besides our own part */
+#define FAULT_TICKS   25000u /* what a page fault of the guest's would cost with windows */
 #define AROUND        16u    /* neighbours that are mapped along */
 #define RUNS_MAX      45000u /* separate mappings; vm.max_map_count is 65530 */
 #define PAGE_WRITABLE (1u << 31)
@@ -73,7 +75,7 @@ struct space {
     uint16_t pcid;
     bool promoted, stale;
     uint32_t id;                     /* while promoted; never used twice */
-    uint64_t ran, upkeep, threshold; /* in TSC ticks; upkeep since the promotion */
+    uint64_t ran, upkeep, threshold; /* in TSC ticks; before the promotion, upkeep is a guess */
     uint64_t stamp;
 };
 
@@ -83,7 +85,7 @@ struct windows {
     struct window window[WINDOWS_MAX];
     uint64_t poison; /* start of the unit that stays empty */
     struct space space[SPACES], *current;
-    uint64_t since, stamp;
+    uint64_t since, stamp, faults_before;
     uint32_t last_id;
     struct chunk *chunk; /* CHUNKS of them, lazily backed */
     uint32_t chunk_free, chunk_fresh;
@@ -471,6 +473,9 @@ static bool window_fill(struct vcpu *v, struct window *w, uint64_t linear, bool 
 bool window_fault(struct vcpu *v, uint64_t host, bool write)
 {
     struct window *w = window_at(v, host);
+    if (v->windows->current) {
+        v->windows->current->upkeep += SIGNAL_TICKS;
+    }
     if (!w || !w->used || !w->active || host < w->start ||
         host - w->start >= 1ull << v->unit_shift) {
         return false;
@@ -683,7 +688,11 @@ static void space_account(struct vcpu *v)
     uint64_t now = __rdtsc();
     if (ws->current) {
         ws->current->ran += now - ws->since;
+        if (!ws->current->promoted) {
+            ws->current->upkeep += (v->page_faults - ws->faults_before) * FAULT_TICKS;
+        }
     }
+    ws->faults_before = v->page_faults;
     ws->since = now;
 }
 
@@ -695,17 +704,17 @@ static void space_judge(struct vcpu *v)
     if (!s) {
         return;
     }
-    if (!s->promoted && s->ran >= s->threshold) {
+    if (!s->promoted && s->ran >= s->threshold && s->upkeep <= s->ran / 3) {
         s->promoted = true;
         s->id = ++ws->last_id;
         s->ran = s->upkeep = 0;
-    } else if (s->promoted && s->upkeep > s->ran / 3 + 4 * translate_options.promote_ticks) {
+    } else if (s->promoted && s->upkeep > s->ran / 3 + translate_options.promote_ticks) {
         spaces_retire_windows(v, s);
         addends_update(v);
         s->promoted = false;
         s->threshold = s->threshold < 1ull << 36 ? s->threshold * 4 : s->threshold;
         s->ran = s->upkeep = 0;
-    } else if (s->promoted && s->ran > 1ull << 32) { /* let the past fade */
+    } else if (s->ran > 1ull << 30) { /* let the past fade */
         s->ran /= 2;
         s->upkeep /= 2;
     }
@@ -724,7 +733,7 @@ void window_load_cr3(struct vcpu *v, bool keep)
     s->stamp = ++ws->stamp;
     ws->current = s;
     if (!keep && s != last && !s->promoted && (v->cr4 & CR4_PCIDE)) {
-        s->ran = 0; /* probably another process with the same tables */
+        s->ran = s->upkeep = 0; /* probably another process with the same tables */
     }
     bool changed = false;
     uint64_t start = __rdtsc();
