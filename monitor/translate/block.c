@@ -270,19 +270,42 @@ void jump_flush_page(struct vcpu *v, uint64_t linear)
     }
 }
 
+static void jump_log_add(struct jump_log *log, uint64_t rip, unsigned index)
+{
+    uint16_t *bucket = &log->bucket[jump_bucket(rip)];
+    log->entry[log->used].index = index;
+    log->entry[log->used].next = *bucket;
+    *bucket = ++log->used;
+}
+
+/* The log is full, most of it of entries that others have replaced since. */
+static void jump_log_renew(struct vcpu *v, unsigned slot)
+{
+    struct jump_log *log = &v->jump_log[slot];
+    uint64_t *p = (uint64_t *)log->bucket, n = sizeof log->bucket / 8;
+    __asm__ volatile("rep stosq" : "+D"(p), "+c"(n) : "a"(0) : "memory");
+    log->used = 0;
+    for (unsigned i = 0; i < JUMP_SIZE; i++) {
+        uint64_t *tag = &v->jump[slot].tag[i];
+        if (*tag && log->used < JUMP_LOG / 2) {
+            jump_log_add(log, ~*tag, i);
+        } else {
+            *tag = 0;
+        }
+    }
+    v->jump[slot].code[jump_index(~0ull)] = v->cache->thunk_indirect;
+}
+
 static void jump_install(struct vcpu *v, unsigned slot, uint64_t rip, void *code, bool global)
 {
     struct jump_log *log = &v->jump_log[slot];
     if (log->used == JUMP_LOG) {
-        jump_slot_clear(v, slot);
+        jump_log_renew(v, slot);
     }
     unsigned i = jump_index(rip);
-    uint16_t *bucket = &log->bucket[jump_bucket(rip)];
     v->jump[slot].tag[i] = ~rip;
     v->jump[slot].code[i] = code;
-    log->entry[log->used].index = i;
-    log->entry[log->used].next = *bucket;
-    *bucket = ++log->used;
+    jump_log_add(log, rip, i);
     log->nonglobal |= !global;
 }
 

@@ -168,7 +168,7 @@ struct tlb2 {
 };
 
 /* What a slot of the jump table holds, by page, so that parts of it can be emptied. */
-#define JUMP_LOG     16384u
+#define JUMP_LOG     65535u
 #define JUMP_BUCKETS 4096u
 struct jump_log {
     unsigned used;

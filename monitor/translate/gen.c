@@ -500,7 +500,7 @@ struct block *block_translate_bytes(struct vcpu *v, uint64_t linear, uint32_t mo
     g->long_mode = g->mode & MODE_LONG;
     g->address = (struct address){.base = NO_REG};
     memset(g->known, 0, sizeof g->known);
-    g->written = 0;
+    g->written = g->small = 0;
     g->called = g->no_window = g->call_movable = false;
     g->r15_unit = NO_UNIT;
     g->fixes_count = 0;

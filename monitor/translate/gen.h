@@ -27,7 +27,7 @@ struct insn {
 
 /* How R14 is made, for the access that follows. */
 struct address {
-    uint8_t base; /* a 64-bit guest register plus `disp` and nothing else, or NO_REG */
+    uint8_t base; /* a 64-bit guest register plus `disp` and at most a small index, or NO_REG */
     bool pending; /* R14 is not made yet: the access may do without */
     int64_t disp;
     bool rip; /* a constant relative to the instruction pointer */
@@ -101,6 +101,7 @@ struct gen {
     unsigned mem_base; /* host register; the access is at [mem_base + R15 + mem_disp] */
     int32_t mem_disp;
     struct base_known known[16];
+    uint16_t small; /* guest registers that hold an index of at most 32 bits */
     uint16_t written;  /* guest registers that do not hold what they held at the block's start */
     bool called;       /* the current instruction called a helper */
     bool no_window;    /* its access may not fault on the host */

@@ -111,8 +111,9 @@ static void ea_note(struct gen *g, unsigned width, unsigned base, unsigned index
     const uint64_t *gpr = g->v->gpr;
     uint16_t used = (base == NO_REG ? 0 : 1 << base) | (index == NO_REG ? 0 : 1 << index);
     uint64_t value = (base == NO_REG ? 0 : gpr[base]) + (index == NO_REG ? 0 : gpr[index] * scale);
+    bool near = index == NO_REG || (g->small & 1 << index);
     g->address =
-        (struct address){.base = width == 64 && index == NO_REG && base != NO_REG ? base : NO_REG,
+        (struct address){.base = width == 64 && base != NO_REG && near ? base : NO_REG,
                          .disp = disp,
                          .guessed = !(used & g->written),
                          .value = (value + disp) & mask_size(width / 8)};
@@ -391,6 +392,48 @@ static bool is_gpr64(const ZydisDecodedOperand *op)
            op->reg.value <= ZYDIS_REGISTER_R15;
 }
 
+/* Does the instruction leave an index of at most 32 bits in its first operand, a register? */
+static bool makes_small(const struct insn *in)
+{
+    const ZydisDecodedOperand *op = in->op;
+    switch (in->d.mnemonic) {
+    case ZYDIS_MNEMONIC_MOVZX:
+    case ZYDIS_MNEMONIC_MOVSXD:
+        return op[0].size >= 32;
+    case ZYDIS_MNEMONIC_MOV:
+    case ZYDIS_MNEMONIC_LEA:
+    case ZYDIS_MNEMONIC_ADD:
+    case ZYDIS_MNEMONIC_SUB:
+    case ZYDIS_MNEMONIC_AND:
+    case ZYDIS_MNEMONIC_OR:
+    case ZYDIS_MNEMONIC_XOR:
+    case ZYDIS_MNEMONIC_INC:
+    case ZYDIS_MNEMONIC_DEC:
+    case ZYDIS_MNEMONIC_NEG:
+    case ZYDIS_MNEMONIC_NOT:
+        return op[0].size == 32; /* zero-extended */
+    default:
+        return false;
+    }
+}
+
+static void small_update(struct gen *g)
+{
+    const struct insn *in = g->in;
+    bool high, copied = in->d.mnemonic == ZYDIS_MNEMONIC_MOV && is_gpr64(&in->op[0]) &&
+                        is_gpr64(&in->op[1]) &&
+                        (g->small & 1 << (in->op[1].reg.value - ZYDIS_REGISTER_RAX));
+    for (unsigned i = 0; i < in->d.operand_count; i++) {
+        const ZydisDecodedOperand *op = &in->op[i];
+        unsigned guest = op->type == ZYDIS_OPERAND_TYPE_REGISTER ? gpr_number(op->reg.value, &high)
+                                                                 : NO_REG;
+        if (guest != NO_REG && (op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE)) {
+            g->small &= ~(1 << guest);
+            g->small |= (i == 0 && (copied || makes_small(in))) << guest;
+        }
+    }
+}
+
 /* Writes that keep a base known; true: dealt with. */
 static bool bases_special(struct gen *g)
 {
@@ -458,10 +501,12 @@ void gen_bases_update(struct gen *g)
     g->r15_unit = g->r15_kept ? g->r15_unit : NO_UNIT;
     if (g->called || !g->long_mode) {
         memset(g->known, 0, sizeof g->known);
+        g->small = 0;
         g->written = 0xffff;
         g->called = false;
         return;
     }
+    small_update(g);
     if (bases_special(g)) {
         return;
     }

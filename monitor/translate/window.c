@@ -27,7 +27,7 @@
 #include "cache.h"
 #include "vcpu.h"
 
-#define GUARD         (1ull << 33)
+#define GUARD         (1ull << 37) /* bases are known with small indices and displacements: gen_memory.c */
 #define WINDOWS_MAX   24u
 #define SPACES        16u
 #define CHUNK_PAGES   512u
