@@ -96,7 +96,7 @@ static void jump_slot_clear(struct vcpu *v, unsigned slot)
 {
     struct jump_log *log = &v->jump_log[slot];
     for (unsigned i = 0; i < log->used; i++) {
-        v->jump[slot].tag[log->entry[i].index] = 0;
+        v->jump[slot][log->entry[i].index].tag = 0;
     }
     uint64_t *p = (uint64_t *)log->bucket, n = sizeof log->bucket / 8;
     if (log->used) {
@@ -104,7 +104,7 @@ static void jump_slot_clear(struct vcpu *v, unsigned slot)
     }
     log->used = 0;
     log->nonglobal = false;
-    v->jump[slot].code[jump_index(~0ull)] = v->cache->thunk_indirect;
+    v->jump[slot][jump_index(~0ull)].code = v->cache->thunk_indirect;
 }
 
 static void jump_clear(struct vcpu *v)
@@ -244,14 +244,13 @@ static unsigned jump_bucket(uint64_t linear)
 static void jump_forget(struct vcpu *v, unsigned slot, uint64_t first, uint64_t end)
 {
     struct jump_log *log = &v->jump_log[slot];
-    uint64_t *tag = v->jump[slot].tag;
     for (unsigned i = log->bucket[jump_bucket(first)]; i; i = log->entry[i - 1].next) {
-        uint64_t *t = &tag[log->entry[i - 1].index];
+        uint64_t *t = &v->jump[slot][log->entry[i - 1].index].tag;
         if (~*t - first < end - first) {
             *t = 0;
         }
     }
-    v->jump[slot].code[jump_index(~0ull)] = v->cache->thunk_indirect;
+    v->jump[slot][jump_index(~0ull)].code = v->cache->thunk_indirect;
 }
 
 /* Entries for rips in one page, and for blocks that straddle into it. Tags are rips: outside 64-bit
@@ -286,14 +285,14 @@ static void jump_log_renew(struct vcpu *v, unsigned slot)
     __asm__ volatile("rep stosq" : "+D"(p), "+c"(n) : "a"(0) : "memory");
     log->used = 0;
     for (unsigned i = 0; i < JUMP_SIZE; i++) {
-        uint64_t *tag = &v->jump[slot].tag[i];
+        uint64_t *tag = &v->jump[slot][i].tag;
         if (*tag && log->used < JUMP_LOG / 2) {
             jump_log_add(log, ~*tag, i);
         } else {
             *tag = 0;
         }
     }
-    v->jump[slot].code[jump_index(~0ull)] = v->cache->thunk_indirect;
+    v->jump[slot][jump_index(~0ull)].code = v->cache->thunk_indirect;
 }
 
 static void jump_install(struct vcpu *v, unsigned slot, uint64_t rip, void *code, bool global)
@@ -303,8 +302,7 @@ static void jump_install(struct vcpu *v, unsigned slot, uint64_t rip, void *code
         jump_log_renew(v, slot);
     }
     unsigned i = jump_index(rip);
-    v->jump[slot].tag[i] = ~rip;
-    v->jump[slot].code[i] = code;
+    v->jump[slot][i] = (struct jump_entry){~rip, code};
     jump_log_add(log, rip, i);
     log->nonglobal |= !global;
 }
@@ -431,9 +429,8 @@ static void block_drop(struct vcpu *v, struct block *b)
         rip = (uint32_t)rip;
     }
     unsigned i = jump_index(rip);
-    if (v->jump[slot].code[i] == c->rx + b->code) {
-        v->jump[slot].tag[i] = 0;
-        v->jump[slot].code[i] = c->thunk_indirect;
+    if (v->jump[slot][i].code == c->rx + b->code) {
+        v->jump[slot][i] = (struct jump_entry){0, c->thunk_indirect};
     }
 }
 

@@ -179,9 +179,9 @@ struct jump_log {
     } entry[JUMP_LOG];
 };
 
-struct jump_slot {
-    uint64_t tag[JUMP_SIZE]; /* the complement of rip; 0: empty */
-    void *code[JUMP_SIZE];
+struct jump_entry {
+    uint64_t tag; /* the complement of rip; 0: empty */
+    void *code;
 };
 
 /* Blocks found lately, by linear address and the pool page behind it, so that it outlives a change
@@ -284,7 +284,7 @@ struct vcpu {
     struct segment seg[CPU_SEGMENTS];
     uint8_t bounce[BOUNCE_SIZE + 64] __attribute__((aligned(64)));
     struct tlb tlb[MMU_INDEXES];
-    struct jump_slot jump[JUMP_SLOTS];
+    struct jump_entry jump[JUMP_SLOTS][JUMP_SIZE] __attribute__((aligned(64)));
 
     /* Not touched by translated code. */
     struct translate *engine;

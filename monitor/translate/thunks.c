@@ -145,14 +145,15 @@ static void generate_resume(struct vcpu *v, struct emitter *e)
 static void generate_jump(struct vcpu *v, struct emitter *e, unsigned slot)
 {
     struct code_cache *c = v->cache;
-    uint32_t tags = FIELD(jump) + slot * sizeof(struct jump_slot) + offsetof(struct jump_slot, tag);
-    uint32_t codes = tags - offsetof(struct jump_slot, tag) + offsetof(struct jump_slot, code);
+    uint32_t tags = FIELD(jump) + slot * JUMP_SIZE * sizeof(struct jump_entry);
+    uint32_t codes = tags + offsetof(struct jump_entry, code);
     c->thunk_jump[slot] = thunk_start(v, e);
     emit_load32(e, RCX, FIELD(run));
     uint8_t *stop = emit_jrcxz(e);
     emit_mov_imm(e, R15, 0);
     emit_bytes(e, "\xf2\x4d\x0f\x38\xf1\xfe", 6); /* crc32 r15, r14 */
     emit_movzx16(e, R15, R15);
+    emit_lea(e, false, R15, R15, R15, 1, 0);
     emit_gs_index(e, 0x8b, RCX, R15, tags);
     emit_lea(e, true, RCX, RCX, R14, 1, 1);
     emit_gs_index(e, 0x8b, R15, R15, codes);
