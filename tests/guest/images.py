@@ -198,10 +198,8 @@ def write_file(path, text, mode=0o644):
     os.chmod(path, mode)
 
 
-def pack_initramfs(path, init, modules, files):
+def fill_initramfs(root, init, modules, files):
     """busybox, `init`, the modules in /lib with their order in /modules, files: path in it to text."""
-    need("cpio")
-    root = path + ".d"
     os.makedirs(root + "/bin")
     os.makedirs(root + "/lib")
     shutil.copy(busybox(), root + "/bin/busybox")
@@ -212,11 +210,21 @@ def pack_initramfs(path, init, modules, files):
     for module in modules:
         shutil.copy(module, root + "/lib")
     write_file(root + "/modules", "\n".join(os.path.basename(m) for m in modules) + "\n")
+
+
+def pack_folder(root):
+    """A folder as a cpio archive; the kernel takes several, one after the other."""
+    need("cpio")
     names = run("find", ".", cwd=root)
-    packed = subprocess.run(["cpio", "-o", "-H", "newc", "--quiet", "-R", "0:0"], cwd=root,
-                            input=names.encode(), stdout=subprocess.PIPE, check=True).stdout
+    return subprocess.run(["cpio", "-o", "-H", "newc", "--quiet", "-R", "0:0"], cwd=root,
+                          input=names.encode(), stdout=subprocess.PIPE, check=True).stdout
+
+
+def pack_initramfs(path, init, modules, files):
+    root = path + ".d"
+    fill_initramfs(root, init, modules, files)
     with gzip.open(path, "wb", 1) as out:
-        out.write(packed)
+        out.write(pack_folder(root))
 
 
 def initramfs():
