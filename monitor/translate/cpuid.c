@@ -4,10 +4,11 @@
  * works because the host executes it. The host's own answers are taken once, at first use. Built
  * with -mgeneral-regs-only.
  */
+#include "cpuid_model.h"
+
 #include <cpuid.h>
 
-#include "helpers.h"
-#include "vcpu.h"
+#include "cpu.h"
 
 #define BIT(n) (1u << (n))
 
@@ -75,39 +76,29 @@ const char *cpuid_model(void)
 
 static const char brand[48] = "Ringside Virtual CPU (translated)";
 
-static uint32_t features_1c(const struct vcpu *v)
+static uint32_t features_1c(const struct cpuid_cpu *cpu)
 {
-    uint32_t from_host = BIT(0) | BIT(1) | BIT(9) | BIT(13) | BIT(19) | BIT(20) | BIT(22) |
-                         BIT(23) | BIT(25) | BIT(30);
+    uint32_t from_host = BIT(0) | BIT(1) | BIT(9) | BIT(13) | BIT(17) | BIT(19) | BIT(20) |
+                         BIT(22) | BIT(23) | BIT(25) | BIT(30);
     uint32_t avx = BIT(12) | BIT(28) | BIT(29);
     uint32_t c = host.leaf1c & from_host;
-    c |= BIT(17) | BIT(21) | BIT(24) | BIT(31); /* PCID, x2APIC, TSC deadline, hypervisor */
+    c |= BIT(21) | BIT(24) | BIT(31); /* x2APIC, TSC deadline, hypervisor */
     if (cpuid_host_xsave()) {
-        c |= BIT(26) | (v->cr4 & CR4_OSXSAVE ? BIT(27) : 0);
+        c |= BIT(26) | (cpu->cr4 & CR4_OSXSAVE ? BIT(27) : 0);
     }
     return cpuid_has_avx() ? c | (host.leaf1c & avx) : c;
 }
 
-/* The guest can turn its local APIC off in IA32_APIC_BASE. */
-static bool apic_on(struct vcpu *v)
-{
-    uint64_t base = 0;
-    outside_begin(v);
-    v->engine->bus->apic_msr_read(v->engine->bus->opaque, v->index, 0x1b, &base);
-    outside_end(v);
-    return base & BIT(11);
-}
-
-static void leaf_1(struct vcpu *v, uint32_t out[4])
+static void leaf_1(const struct cpuid_cpu *cpu, uint32_t out[4])
 {
     out[0] = 0x000c06f2; /* family 6, model 0xcf, stepping 2 */
-    out[1] = v->index << 24 | v->engine->cpus << 16 | 8 << 8;
-    out[2] = features_1c(v);
+    out[1] = cpu->index << 24 | cpu->cpus << 16 | 8 << 8;
+    out[2] = features_1c(cpu);
     out[3] = BIT(0) | BIT(2) | BIT(3) | BIT(4) | BIT(5) | BIT(6) | BIT(7) | BIT(8) | BIT(11) |
              BIT(12) | BIT(13) | BIT(14) | BIT(15) | BIT(16) | BIT(17) | BIT(19) | BIT(23) |
              BIT(24) | BIT(25) | BIT(26);
-    out[3] |= apic_on(v) ? BIT(9) : 0;
-    if (v->engine->cpus > 1) {
+    out[3] |= cpu->apic_off ? 0 : BIT(9);
+    if (cpu->cpus > 1) {
         out[3] |= BIT(28);
     }
 }
@@ -117,23 +108,23 @@ static void leaf_7(uint32_t sub, uint32_t out[4])
     if (sub) {
         return;
     }
-    uint32_t from_host = BIT(3) | BIT(8) | BIT(18) | BIT(19) | BIT(29);
+    uint32_t from_host = BIT(3) | BIT(8) | BIT(10) | BIT(18) | BIT(19) | BIT(29);
     uint32_t avx = BIT(5);
-    out[1] = (host.leaf7b & from_host) | BIT(0) | BIT(1) | BIT(7) | BIT(9) | BIT(10) | BIT(20) |
-             BIT(23) | BIT(24);
+    out[1] = (host.leaf7b & from_host) | BIT(0) | BIT(1) | BIT(7) | BIT(9) | BIT(20) | BIT(23) |
+             BIT(24);
     out[1] |= cpuid_has_avx() ? host.leaf7b & avx : 0;
     out[2] = BIT(2) | BIT(22);           /* UMIP, RDPID */
     out[3] = BIT(4) | BIT(26) | BIT(29); /* FSRM, SPEC_CTRL, ARCH_CAPABILITIES */
 }
 
-static void leaf_d(const struct vcpu *v, uint32_t sub, uint32_t out[4])
+static void leaf_d(const struct cpuid_cpu *cpu, uint32_t sub, uint32_t out[4])
 {
     if (!cpuid_host_xsave()) {
         return;
     }
     if (sub == 0) {
         out[0] = cpuid_xcr0_mask();
-        out[1] = v->xcr0 & 4 ? 832 : 576;
+        out[1] = cpu->xcr0 & 4 ? 832 : 576;
         out[2] = cpuid_has_avx() ? 832 : 576;
     } else if (sub == 1) {
         out[0] = BIT(0); /* XSAVEOPT; here it does the same as XSAVE */
@@ -144,7 +135,7 @@ static void leaf_d(const struct vcpu *v, uint32_t sub, uint32_t out[4])
 }
 
 /* Deterministic cache parameters: L1d 32 KiB, L1i 32 KiB, L2 1 MiB, L3 16 MiB. */
-static void leaf_4(const struct vcpu *v, uint32_t sub, uint32_t out[4])
+static void leaf_4(const struct cpuid_cpu *cpu, uint32_t sub, uint32_t out[4])
 {
     static const struct {
         uint8_t type, level;
@@ -153,9 +144,9 @@ static void leaf_4(const struct vcpu *v, uint32_t sub, uint32_t out[4])
     if (sub >= 4) {
         return;
     }
-    unsigned sharing = sub == 3 ? v->engine->cpus - 1 : 0;
+    unsigned sharing = sub == 3 ? cpu->cpus - 1 : 0;
     out[0] = caches[sub].type | caches[sub].level << 5 | BIT(8) | sharing << 14 |
-             (v->engine->cpus - 1) << 26;
+             (cpu->cpus - 1) << 26;
     out[1] = 63 | (caches[sub].ways - 1u) << 22;
     out[2] = caches[sub].sets - 1u;
 }
@@ -169,16 +160,16 @@ static unsigned log2_up(unsigned n)
     return bits;
 }
 
-static void leaf_b(const struct vcpu *v, uint32_t sub, uint32_t out[4])
+static void leaf_b(const struct cpuid_cpu *cpu, uint32_t sub, uint32_t out[4])
 {
     out[2] = sub & 0xff;
-    out[3] = v->index;
+    out[3] = cpu->index;
     if (sub == 0) {
         out[1] = 1;
         out[2] |= 1 << 8;
     } else if (sub == 1) {
-        out[0] = log2_up(v->engine->cpus);
-        out[1] = v->engine->cpus;
+        out[0] = log2_up(cpu->cpus);
+        out[1] = cpu->cpus;
         out[2] |= 2 << 8;
     }
 }
@@ -191,7 +182,7 @@ static void leaf_vendor(uint32_t max, const char text[12], uint32_t out[4])
     __builtin_memcpy(&out[2], text + 8, 4);
 }
 
-static void leaf_extended(const struct vcpu *v, uint32_t leaf, uint32_t out[4])
+static void leaf_extended(const struct cpuid_cpu *cpu, uint32_t leaf, uint32_t out[4])
 {
     switch (leaf) {
     case 0x80000000:
@@ -222,11 +213,9 @@ static void leaf_extended(const struct vcpu *v, uint32_t leaf, uint32_t out[4])
 
 /* TSC = crystal * EBX / EAX with the APIC timer's 1 GHz as crystal. Linux multiplies EBX by 10^6 in
  * 32 bits, so the ratio is the best one with EBX < 4294. */
-static void leaf_tsc(struct vcpu *v, uint32_t out[4])
+static void leaf_tsc(const struct cpuid_cpu *cpu, uint32_t out[4])
 {
-    fpu_save(v);
-    uint64_t khz = clock_tsc_khz(v->engine->clock);
-    fpu_load(v);
+    uint64_t khz = cpu->tsc_khz;
     uint64_t best = UINT64_MAX;
     for (uint64_t d = 1; d <= 4000; d++) {
         uint64_t n = (khz * d + 500000) / 1000000;
@@ -244,12 +233,12 @@ static void leaf_tsc(struct vcpu *v, uint32_t out[4])
     out[2] = 1000000000;
 }
 
-void cpuid_guest(struct vcpu *v, uint32_t leaf, uint32_t sub, uint32_t out[4])
+void cpuid_model_leaf(const struct cpuid_cpu *cpu, uint32_t leaf, uint32_t sub, uint32_t out[4])
 {
     host_read();
     out[0] = out[1] = out[2] = out[3] = 0;
     if (leaf >= 0x80000000) {
-        leaf_extended(v, leaf, out);
+        leaf_extended(cpu, leaf, out);
         return;
     }
     switch (leaf) {
@@ -257,13 +246,13 @@ void cpuid_guest(struct vcpu *v, uint32_t leaf, uint32_t sub, uint32_t out[4])
         leaf_vendor(0x16, "GenuineIntel", out);
         break;
     case 1:
-        leaf_1(v, out);
+        leaf_1(cpu, out);
         break;
     case 2:
         out[0] = 0x00feff01;
         break;
     case 4:
-        leaf_4(v, sub, out);
+        leaf_4(cpu, sub, out);
         break;
     case 6:
         out[0] = BIT(2); /* the APIC timer never stops */
@@ -272,18 +261,16 @@ void cpuid_guest(struct vcpu *v, uint32_t leaf, uint32_t sub, uint32_t out[4])
         leaf_7(sub, out);
         break;
     case 0xb:
-        leaf_b(v, sub, out);
+        leaf_b(cpu, sub, out);
         break;
     case 0xd:
-        leaf_d(v, sub, out);
+        leaf_d(cpu, sub, out);
         break;
     case 0x15:
-        leaf_tsc(v, out);
+        leaf_tsc(cpu, out);
         break;
     case 0x16:
-        fpu_save(v);
-        out[0] = out[1] = clock_tsc_khz(v->engine->clock) / 1000;
-        fpu_load(v);
+        out[0] = out[1] = cpu->tsc_khz / 1000;
         out[2] = 100;
         break;
     case 0x40000000:

@@ -5,6 +5,7 @@
  * instruction and data pointers cleared: the host's would tell host addresses). Built with
  * -mgeneral-regs-only.
  */
+#include "cpuid_model.h"
 #include "helpers.h"
 #include "vcpu.h"
 

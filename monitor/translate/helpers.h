@@ -75,10 +75,5 @@ void helper_xrstor(struct vcpu *v, uint64_t linear, uint64_t packed);
 /* dst | index<<4 | mask<<8 | base address size<<12 | flags: see gen_system.c */
 void helper_gather(struct vcpu *v, uint64_t base, uint64_t packed);
 
-/* cpuid.c */
+/* cpuid_guest.c */
 void cpuid_guest(struct vcpu *v, uint32_t leaf, uint32_t sub, uint32_t out[4]);
-bool cpuid_has_avx(void);
-bool cpuid_host_xsave(void);
-uint64_t cpuid_xcr0_mask(void);
-const char *cpuid_model(void);
-uint64_t cpuid_cr4_mask(void);

@@ -3,6 +3,7 @@
  * System instructions: control and debug registers, MSRs, descriptor tables, I/O, SYSCALL and
  * friends (SDM vol. 2 and 3). Built with -mgeneral-regs-only.
  */
+#include "cpuid_model.h"
 #include "helpers.h"
 #include "vcpu.h"
 

@@ -22,6 +22,7 @@
 #include "../device.h"
 #include "../state.h"
 #include "cache.h"
+#include "cpuid_model.h"
 #include "helpers.h"
 #include "window.h"
 
