@@ -22,16 +22,34 @@ struct ioapic {
     uint32_t id, lines,
         pending; /* pending: edges that came in while masked are lost, as in hardware */
     uint64_t redir[IOAPIC_PINS];
+    uint64_t routed[IOAPIC_PINS]; /* what config.route was told */
 };
 
 /* A redirection entry says the same things as an MSI does. */
+static uint64_t entry_address(uint64_t entry)
+{
+    return 0xfee00000u | (entry >> 56) << 12 | (entry >> 11 & 1) << 2;
+}
+
+static uint32_t entry_data(uint64_t entry)
+{
+    return (uint32_t)(entry & 0x7ff) | (entry & REDIR_LEVEL ? 0xc000u : 0);
+}
+
 static void ioapic_send(struct ioapic *io, uint64_t entry)
 {
-    uint64_t address = 0xfee00000u | (entry >> 56) << 12 | (entry >> 11 & 1) << 2;
-    uint32_t data = (uint32_t)(entry & 0x7ff) | (entry & REDIR_LEVEL ? 0xc000u : 0);
-
     if (io->config.message) {
-        io->config.message(io->config.opaque, address, data);
+        io->config.message(io->config.opaque, entry_address(entry), entry_data(entry));
+    }
+}
+
+static void ioapic_route(struct ioapic *io, unsigned n)
+{
+    uint64_t entry = io->redir[n] & ~(uint64_t)(REDIR_READ_ONLY | REDIR_MASK);
+
+    if (io->config.route && entry != io->routed[n]) {
+        io->routed[n] = entry;
+        io->config.route(io->config.opaque, n, entry_address(entry), entry_data(entry));
     }
 }
 
@@ -111,6 +129,7 @@ static void redir_write(struct ioapic *io, unsigned n, bool high, uint32_t value
             *entry &= ~(uint64_t)REDIR_REMOTE_IRR;
         }
     }
+    ioapic_route(io, n);
     ioapic_service(io, n);
 }
 
@@ -194,6 +213,7 @@ static void ioapic_reset(void *dev)
     io->id = io->pending = 0;
     for (unsigned n = 0; n < IOAPIC_PINS; n++) {
         io->redir[n] = REDIR_MASK;
+        ioapic_route(io, n);
     }
 }
 
@@ -212,6 +232,14 @@ static void ioapic_state(void *dev, struct state *s)
     }
 }
 
+static bool ioapic_restored(void *dev, GError **error)
+{
+    for (unsigned n = 0; n < IOAPIC_PINS; n++) {
+        ioapic_route(dev, n);
+    }
+    return true;
+}
+
 const struct device_class ioapic_device = {
     .name = "ioapic",
     .size = sizeof(struct ioapic),
@@ -220,4 +248,5 @@ const struct device_class ioapic_device = {
     .fini = ioapic_fini,
     .reset = ioapic_reset,
     .state = ioapic_state,
+    .restored = ioapic_restored,
 };

@@ -10,6 +10,8 @@ struct ioapic_config {
     /* Sends an interrupt message in the form of an MSI (address FEExxxxxh, data). */
     void (*message)(void *opaque, uint64_t address, uint32_t data);
     void *opaque;
+    /* Optional: what input n will send has changed. */
+    void (*route)(void *opaque, unsigned n, uint64_t address, uint32_t data);
 };
 
 extern const struct device_class ioapic_device;

@@ -7,6 +7,7 @@
  * lapic_pending(), which reads one flag that every change keeps up to date.
  */
 #include <stdatomic.h>
+#include <string.h>
 
 #include "lapic.h"
 
@@ -751,6 +752,77 @@ bool lapic_msr_write(void *dev, unsigned cpu, uint32_t msr, uint64_t value)
     }
     x2apic_write(l, reg, value);
     return true;
+}
+
+void lapic_get_state(void *dev, unsigned cpu, struct apic_state *state)
+{
+    struct local *l = lapic_local(dev, cpu);
+
+    *state = (struct apic_state){.base = l->base, .deadline = l->deadline};
+    for (unsigned reg = 0; reg < APIC_STATE_REGISTERS; reg++) {
+        state->reg[reg] = local_read(l, reg);
+    }
+    state->reg[REG_ID] = l->id << 24;
+    state->reg[REG_ICR_HIGH] = (uint32_t)(l->icr >> 32);
+}
+
+static void local_set_timer(struct local *l, const struct apic_state *state)
+{
+    uint64_t left = state->reg[REG_CURRENT] * local_divider(l), now = clock_now(l->all->clock);
+
+    l->initial = state->reg[REG_INITIAL];
+    timer_disarm(l->timer);
+    if (local_timer_mode(l) == TIMER_DEADLINE) {
+        local_deadline_set(l, state->deadline);
+        return;
+    }
+    l->deadline = 0;
+    left = MIN(left, local_period(l));
+    l->timer_start = now + left - local_period(l);
+    if (l->initial && (left || local_timer_mode(l) == TIMER_PERIODIC)) {
+        timer_arm(l->timer, now + left);
+    }
+}
+
+static void local_set_registers(struct local *l, const uint32_t *reg)
+{
+    l->tpr = reg[REG_TPR] & 0xff;
+    l->ldr = reg[REG_LDR];
+    l->dfr = reg[REG_DFR] | 0x0fffffffu;
+    l->svr = reg[REG_SVR] & 0x3ff;
+    l->esr = reg[REG_ESR];
+    l->icr = reg[REG_ICR] | (uint64_t)reg[REG_ICR_HIGH] << 32;
+    l->divide = reg[REG_DIVIDE] & 0xb;
+    for (unsigned i = 0; i < LVTS; i++) {
+        l->lvt[i] = reg[REG_LVT + i] & ~0x1000u;
+    }
+    memcpy(l->isr, &reg[REG_ISR], sizeof l->isr);
+    memcpy(l->tmr, &reg[REG_TMR], sizeof l->tmr);
+    memcpy(l->irr, &reg[REG_IRR], sizeof l->irr);
+}
+
+void lapic_set_state(void *dev, unsigned cpu, const struct apic_state *state)
+{
+    struct local *l = lapic_local(dev, cpu);
+
+    l->base = state->base;
+    local_set_registers(l, state->reg);
+    local_set_timer(l, state);
+    local_update(l);
+}
+
+void lapic_rest(void *dev)
+{
+    struct lapic *a = dev;
+
+    for (unsigned i = 0; i < a->config.cpus; i++) {
+        timer_disarm(a->cpu[i].timer);
+    }
+}
+
+bool lapic_extint(void *dev)
+{
+    return ((struct lapic *)dev)->extint;
 }
 
 static bool lapic_init(void *dev, const struct device_host *host, const void *config,

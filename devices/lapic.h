@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The local APICs of all CPUs, xAPIC and x2APIC. One device holds them all: they talk to each other.
+ * The local APICs of all CPUs, xAPIC and x2APIC. One device holds them all: they talk to each
+ * other.
  */
 #pragma once
 
+#include "apic_state.h"
 #include "device.h"
 
 #define LAPIC_MAX_CPUS 32u
@@ -34,4 +36,10 @@ uint64_t lapic_cr8_read(void *lapic, unsigned cpu);
 void lapic_cr8_write(void *lapic, unsigned cpu, uint64_t cr8);
 void lapic_message(void *lapic, uint64_t address, uint32_t data); /* MSI, SDM vol. 3, 11.11 */
 void lapic_set_extint(void *lapic, bool level);                   /* the 8259's INTR, at LINT0 */
-void lapic_set_nmi(void *lapic, bool level);                      /* LINT1 */
+/* For an engine with APICs of its own: what it shall begin with, and what it has come to. In
+ * between the timers here must rest. */
+void lapic_get_state(void *lapic, unsigned cpu, struct apic_state *state);
+void lapic_set_state(void *lapic, unsigned cpu, const struct apic_state *state);
+void lapic_rest(void *lapic);
+bool lapic_extint(void *lapic);
+void lapic_set_nmi(void *lapic, bool level); /* LINT1 */

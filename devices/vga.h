@@ -16,6 +16,8 @@ struct vga_config {
     /* The dirty map over video RAM was read and cleared: when this returns, the engine must record
      * writes to it again. May be NULL. */
     void (*dirty_rearm)(void *opaque);
+    /* The dirty map over video RAM is about to be read. May be NULL. */
+    void (*dirty_sync)(void *opaque);
     void *opaque;
 };
 

@@ -17,6 +17,9 @@ static void dirty_collect(struct vga *v)
     struct memory *mem = v->host->memory;
     uint8_t *map = memory_dirty_map(mem) + ((v->vram - memory_pool_base(mem)) >> GUEST_PAGE_SHIFT);
     bool any = false;
+    if (v->config.dirty_sync) {
+        v->config.dirty_sync(v->config.opaque);
+    }
     for (uint32_t i = 0; i < VGA_PAGES; i++) {
         v->dirty[i] = map[i] ? __atomic_exchange_n(&map[i], 0, __ATOMIC_ACQ_REL) : 0;
         any = any || v->dirty[i];

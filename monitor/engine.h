@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include "apic_state.h"
 #include "clock.h"
 #include "cpu_state.h"
 #include "memory.h"
@@ -31,6 +32,9 @@ struct cpu_bus {
     bool (*apic_msr_write)(void *opaque, unsigned cpu, uint32_t msr, uint64_t value);
     /* Triple fault: the machine will reset or stop; the CPU stays in shutdown until then. */
     void (*shutdown)(void *opaque, unsigned cpu);
+    /* Of engines with APICs of their own: the 8259's vector, acknowledged; an EOI for a level-triggered interrupt. */
+    int (*extint_ack)(void *opaque);
+    void (*apic_eoi)(void *opaque, uint8_t vector);
 };
 
 enum cpu_event { CPU_EVENT_INIT, CPU_EVENT_SIPI, CPU_EVENT_NMI };
@@ -41,6 +45,18 @@ struct engine_config {
     struct clock *clock;
     const struct cpu_bus *bus; /* stays the caller's */
     const char *options;       /* engine-specific switches ("nochain,oneinsn,tlb=16,cache=1M"), or NULL */
+};
+
+/* Local APICs inside the engine; the machine's lapic device then only keeps their state for state files. */
+struct engine_apic_ops {
+    /* From any thread. */
+    void (*message)(struct engine *engine, uint64_t address, uint32_t data); /* as an MSI */
+    void (*extint)(struct engine *engine, bool level);                       /* the 8259's INTR, at LINT0 */
+    /* What IO-APIC input `pin` sends from now on, so that the engine knows of which EOIs to tell. */
+    void (*route)(struct engine *engine, unsigned pin, uint64_t address, uint32_t data);
+    /* While paused; after set_state of the same CPU. */
+    void (*get_state)(struct engine *engine, unsigned cpu, struct apic_state *state);
+    bool (*set_state)(struct engine *engine, unsigned cpu, const struct apic_state *state, GError **error);
 };
 
 struct engine_ops {
@@ -66,11 +82,14 @@ struct engine_ops {
     /* Starts a new round of dirty logging for log_dirty mappings in [pool_offset, +len): writes from now on set bytes
      * in the dirty map again. (The caller has just read and cleared them.) A write that races is reported in the next round. */
     void (*dirty_rearm)(struct engine *engine, uint64_t pool_offset, uint64_t len);
+    /* Optional: the dirty map over [pool_offset, +len) is about to be read; put in what the engine knows. */
+    void (*dirty_sync)(struct engine *engine, uint64_t pool_offset, uint64_t len);
+    const struct engine_apic_ops *apic; /* NULL: the lapic device works */
     /* The TSC frequency, brand and so on as the guest's CPUID tells them; for `info` and SMBIOS. */
     const char *(*cpu_model)(struct engine *engine);
 };
 
-extern const struct engine_ops translate_engine;
+extern const struct engine_ops kvm_engine, translate_engine;
 
 /* The engines of this build in order of preference, NULL-terminated. */
 extern const struct engine_ops *const engines[];

@@ -355,7 +355,7 @@ static bool reset_all(struct machine *m, GError **error)
         ok = ok && m->engine_ops->set_state(m->engine, i, cpu, error);
     }
     g_aligned_free(cpu);
-    return ok;
+    return ok && machine_apics_to_engine(m, error);
 }
 
 static bool machine_build(struct machine *m, GError **error)

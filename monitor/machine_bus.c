@@ -3,9 +3,11 @@
  * What the CPUs see of the machine: ports, memory-mapped I/O and their local APICs. Called from the
  * engine's threads without the machine lock.
  */
+#include "ioapic.h"
 #include "lapic.h"
 #include "lock.h"
 #include "machine_internal.h"
+#include "pic8259.h"
 
 static uint64_t bus_port_read(void *opaque, uint16_t port, unsigned size)
 {
@@ -29,7 +31,8 @@ static void bus_port_write(void *opaque, uint16_t port, uint64_t value, unsigned
 
 static bool bus_is_lapic(struct machine *m, unsigned cpu, uint64_t gpa)
 {
-    return (gpa & ~0xfffull) == 0xfee00000u && lapic_page(m->lapic, cpu) == 0xfee00000u;
+    return !m->engine_ops->apic && (gpa & ~0xfffull) == 0xfee00000u &&
+           lapic_page(m->lapic, cpu) == 0xfee00000u;
 }
 
 static uint64_t bus_mmio_read(void *opaque, unsigned cpu, uint64_t gpa, unsigned size)
@@ -118,6 +121,26 @@ static bool bus_apic_msr_write(void *opaque, unsigned cpu, uint32_t msr, uint64_
     return ok;
 }
 
+static int bus_extint_ack(void *opaque)
+{
+    struct machine *m = opaque;
+    int vector;
+
+    machine_lock();
+    vector = lapic_extint(m->lapic) ? pic_acknowledge(m->pic) : -1;
+    machine_unlock();
+    return vector;
+}
+
+static void bus_apic_eoi(void *opaque, uint8_t vector)
+{
+    struct machine *m = opaque;
+
+    machine_lock();
+    ioapic_eoi(m->ioapic, vector);
+    machine_unlock();
+}
+
 static void bus_shutdown(void *opaque, unsigned cpu)
 {
     struct machine *m = opaque;
@@ -141,6 +164,36 @@ void machine_init_cpu_bus(struct machine *m)
         .tpr_write = bus_tpr_write,
         .apic_msr_read = bus_apic_msr_read,
         .apic_msr_write = bus_apic_msr_write,
+        .extint_ack = bus_extint_ack,
+        .apic_eoi = bus_apic_eoi,
         .shutdown = bus_shutdown,
     };
+}
+
+bool machine_apics_to_engine(struct machine *m, GError **error)
+{
+    const struct engine_apic_ops *ops = m->engine_ops->apic;
+    bool ok = true;
+
+    for (unsigned i = 0; ops && ok && i < m->config.cpus; i++) {
+        struct apic_state state;
+        lapic_get_state(m->lapic, i, &state);
+        ok = ops->set_state(m->engine, i, &state, error);
+    }
+    if (ops) {
+        lapic_rest(m->lapic);
+        ops->extint(m->engine, lapic_extint(m->lapic));
+    }
+    return ok;
+}
+
+void machine_apics_from_engine(struct machine *m)
+{
+    const struct engine_apic_ops *ops = m->engine_ops->apic;
+
+    for (unsigned i = 0; ops && i < m->config.cpus; i++) {
+        struct apic_state state;
+        ops->get_state(m->engine, i, &state);
+        lapic_set_state(m->lapic, i, &state);
+    }
 }

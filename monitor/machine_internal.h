@@ -97,6 +97,9 @@ void machine_isa_irq(void *opaque, unsigned n, bool level); /* 0-15 to 8259 and 
 
 /* machine_bus.c: the CPUs' side */
 void machine_init_cpu_bus(struct machine *m);
+/* For engines with local APICs of their own: hands them what the lapic device has, and takes it back. Paused. */
+bool machine_apics_to_engine(struct machine *m, GError **error);
+void machine_apics_from_engine(struct machine *m);
 
 /* firmware.c */
 bool firmware_load(struct machine *m, GError **error);

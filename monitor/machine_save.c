@@ -22,6 +22,7 @@
 #include <unistd.h>
 #include <zstd.h>
 
+#include "lapic.h"
 #include "lock.h"
 #include "machine_internal.h"
 
@@ -94,6 +95,7 @@ static GVariant *state_collect(struct machine *m)
     machine_describe(m, s);
     add_entry(&all, "machine", s);
     cpus_collect(m, &all);
+    machine_apics_from_engine(m);
     for (unsigned i = 0; i < machine_table_rows; i++) {
         const struct machine_row *row = &machine_table[i];
         if (m->device[i]) {
@@ -101,6 +103,9 @@ static GVariant *state_collect(struct machine *m)
             row->class->state(m->device[i], s);
             add_entry(&all, row->name, s);
         }
+    }
+    if (m->engine_ops->apic) {
+        lapic_rest(m->lapic);
     }
     return g_variant_ref_sink(g_variant_builder_end(&all));
 }
@@ -480,7 +485,7 @@ static bool restore_unpacked(struct machine *m, struct unpacker *u, uint32_t siz
     }
     machine_reset_devices(m);
     return pages_read(m, u, path, error) && devices_apply(m, all, error) &&
-           cpus_apply(m, all, error);
+           cpus_apply(m, all, error) && machine_apics_to_engine(m, error);
 }
 
 static bool restore_locked(struct machine *m, FILE *file, const char *path, GError **error)

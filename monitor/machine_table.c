@@ -46,9 +46,20 @@ static void legacy_timer_irq(void *opaque, unsigned n, bool level)
     }
 }
 
+/* The engine's own local APICs, if it has some. */
+static const struct engine_apic_ops *engine_apic(const struct machine *m)
+{
+    return m->engine ? m->engine_ops->apic : NULL;
+}
+
 static void pic_output(void *opaque, unsigned n, bool level)
 {
-    lapic_set_extint(((struct machine *)opaque)->lapic, level);
+    struct machine *m = opaque;
+
+    lapic_set_extint(m->lapic, level);
+    if (engine_apic(m)) {
+        engine_apic(m)->extint(m->engine, level);
+    }
 }
 
 static void pirq_line(void *opaque, unsigned n, bool level)
@@ -72,7 +83,22 @@ static void ioapic_line(void *opaque, unsigned n, bool level)
 
 static void message_interrupt(void *opaque, uint64_t address, uint32_t data)
 {
-    lapic_message(((struct machine *)opaque)->lapic, address, data);
+    struct machine *m = opaque;
+
+    if (engine_apic(m)) {
+        engine_apic(m)->message(m->engine, address, data);
+    } else {
+        lapic_message(m->lapic, address, data);
+    }
+}
+
+static void ioapic_route(void *opaque, unsigned n, uint64_t address, uint32_t data)
+{
+    struct machine *m = opaque;
+
+    if (engine_apic(m)) {
+        engine_apic(m)->route(m->engine, n, address, data);
+    }
 }
 
 static void lapic_kick(void *opaque, unsigned cpu)
@@ -179,7 +205,7 @@ static void lapic_configure(struct machine *m, const struct machine_row *row, vo
 
 static void ioapic_configure(struct machine *m, const struct machine_row *row, void *config)
 {
-    *(struct ioapic_config *)config = (struct ioapic_config){message_interrupt, m};
+    *(struct ioapic_config *)config = (struct ioapic_config){message_interrupt, m, ioapic_route};
 }
 
 static void pic_configure(struct machine *m, const struct machine_row *row, void *config)
@@ -293,6 +319,15 @@ static void vga_dirty_rearm(void *opaque)
     }
 }
 
+static void vga_dirty_sync(void *opaque)
+{
+    struct machine *m = opaque;
+
+    if (m->engine && m->engine_ops->dirty_sync) {
+        m->engine_ops->dirty_sync(m->engine, 0, memory_pool_size(m->memory));
+    }
+}
+
 static void vga_configure(struct machine *m, const struct machine_row *row, void *config)
 {
     *(struct vga_config *)config = (struct vga_config){
@@ -301,6 +336,7 @@ static void vga_configure(struct machine *m, const struct machine_row *row, void
         .rom = m->vga_rom,
         .rom_size = m->vga_rom_size,
         .dirty_rearm = vga_dirty_rearm,
+        .dirty_sync = vga_dirty_sync,
         .opaque = m,
     };
 }

@@ -365,6 +365,18 @@ void memory_lookup_page(struct memory *mem, uint64_t gpa, struct page_info *out)
     atomic_fetch_sub(&mem->readers[epoch], 1);
 }
 
+void memory_each(struct memory *mem,
+                 void (*fn)(void *opaque, uint64_t start, uint64_t end,
+                            const struct mapping *mapping),
+                 void *opaque)
+{
+    const struct view *view = atomic_load(&mem->view);
+
+    for (unsigned i = 0; i < view->count; i++) {
+        fn(opaque, view->ranges[i].start, view->ranges[i].end, &view->ranges[i].mapping);
+    }
+}
+
 uint64_t io_ops_read(const struct io_ops *ops, void *opaque, uint64_t addr, unsigned size)
 {
     unsigned max = ops->max_size ? ops->max_size : 4, min = MAX(ops->min_size, 1);

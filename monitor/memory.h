@@ -100,6 +100,12 @@ struct page_info {
 };
 void memory_lookup_page(struct memory *mem, uint64_t gpa, struct page_info *out);
 
+/* All that is mapped, by rising address and without overlaps: what [start, end) belongs to. Machine lock held. */
+void memory_each(struct memory *mem,
+                 void (*fn)(void *opaque, uint64_t start, uint64_t end,
+                            const struct mapping *mapping),
+                 void *opaque);
+
 /* Calls a handler as its min_size and max_size ask; wider or misaligned accesses become several. */
 uint64_t io_ops_read(const struct io_ops *ops, void *opaque, uint64_t addr, unsigned size);
 void io_ops_write(const struct io_ops *ops, void *opaque, uint64_t addr, uint64_t value,

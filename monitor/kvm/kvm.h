@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The kvm engine's own structures. Local APICs are in the kernel, 8259, 8254 and IO-APIC are ours
+ * ("split irqchip", Documentation/virt/kvm/api.rst, 7.5).
+ */
+#pragma once
+
+#include <glib.h>
+#include <linux/kvm.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "engine.h"
+
+#define KVM_MAX_CPUS     32u
+#define KVM_PINS         24u /* of the IO-APIC */
+#define KVM_ENGINE_ERROR g_quark_from_static_string("ringside-engine")
+
+enum kvm_request { KVM_REQUEST_PAUSE = 1, KVM_REQUEST_EXIT = 2 };
+
+struct kvm_cpu {
+    struct kvm_engine *engine;
+    unsigned index;
+    int fd;
+    struct kvm_run *run;
+    pthread_t thread;
+    bool started, parked; /* under engine.lock */
+    atomic_uint requests; /* enum kvm_request */
+    bool shutdown; /* triple fault, or an exit that we cannot handle: rests until the next set_state
+                    */
+    unsigned settle; /* KVM_RUN calls that must get through until the last KVM_INTERRUPT shows in
+                        the state */
+    bool io;         /* the last exit's read has not been completed yet */
+    /* Time that stands still while paused. */
+    uint64_t tsc_adjust, deadline;
+    uint32_t timer_initial, timer_left;
+    uint64_t exits;
+};
+
+struct kvm_slot {
+    uint64_t gpa, size;
+    uint8_t *host;
+    uint32_t flags;
+    bool used, keep;
+};
+
+struct kvm_engine {
+    const struct engine_ops *ops;
+    int kvm, vm;
+    unsigned cpus;
+    struct memory *memory;
+    struct clock *clock;
+    const struct cpu_bus *bus;
+    pthread_mutex_t lock;
+    pthread_cond_t changed; /* parked, requests */
+    atomic_bool extint;
+    struct kvm_cpu cpu[KVM_MAX_CPUS];
+    struct kvm_slot *slots;
+    unsigned slot_count;
+    struct kvm_irq_routing *routing; /* KVM_PINS entries at most */
+    uint64_t route_address[KVM_PINS];
+    uint32_t route_data[KVM_PINS];
+    uint64_t *dirty_bits;
+    size_t dirty_bytes;
+    struct kvm_cpuid2 *cpuid; /* of CPU 0, as set */
+};
+
+/* memory.c; machine lock held */
+void kvm_memory_changed(struct engine *engine);
+void kvm_dirty_sync(struct engine *engine, uint64_t pool_offset, uint64_t len);
+
+/* cpuid.c */
+bool kvm_set_cpuid(struct kvm_cpu *v, GError **error);
+/* What the guest is shown in a feature word, by leaf and register number (0: EAX .. 3: EDX). */
+uint32_t kvm_cpuid_word(const struct kvm_engine *k, uint32_t leaf, unsigned reg);
+
+/* state.c */
+void kvm_get_state(struct engine *engine, unsigned cpu, struct cpu_state *state);
+bool kvm_set_state(struct engine *engine, unsigned cpu, const struct cpu_state *state,
+                   GError **error);
+bool kvm_events_settled(struct kvm_cpu *v);
+/* The CPU has stopped, it goes on: its TSC and APIC timer. */
+void kvm_time_stop(struct kvm_cpu *v);
+void kvm_time_go(struct kvm_cpu *v);
+
+/* apic.c */
+extern const struct engine_apic_ops kvm_apic_ops;
