@@ -30,6 +30,7 @@ static const struct ringctl_command commands[] = {
     {"eject", "NAME", "take the disc out", ringctl_eject},
     {"wait", "NAME", "wait until a machine is in a state", ringctl_wait},
     {"run", "", "run a throw-away machine in the foreground", ringctl_run},
+    {"doctor", "", "what this computer can do, and what to install or change", ringctl_doctor},
 };
 
 bool ringctl_fail(GError **error, enum ringctl_status status, const char *format, ...)
@@ -78,6 +79,7 @@ static void print_help(void)
     }
     printf("\nEach command has --help. list and info have --json.\n"
            "Exit status: 0 done, 1 failed, 2 no such machine, 3 not in this state, 4 time-out.\n"
+           "Of doctor: 0 machines run at full speed, 5 they run slowly, 1 they cannot run.\n"
            "Of run: 0 the guest powered off, (v << 1) | 1 it wrote v to the debug exit port,\n"
            "  101 triple fault, 102 time-out, 103 the start failed, 130 interrupted.\n");
 }

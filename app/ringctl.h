@@ -17,7 +17,8 @@ enum ringctl_status {
     RINGCTL_FAILED,      /* wrong usage, or it did not work */
     RINGCTL_NOT_FOUND,   /* no such machine */
     RINGCTL_WRONG_STATE, /* not while the machine is in this state */
-    RINGCTL_TIME_OUT
+    RINGCTL_TIME_OUT,
+    RINGCTL_SLOW /* doctor: without hardware virtualization */
 };
 GQuark ringctl_error_quark(void);
 #define RINGCTL_ERROR ringctl_error_quark()
@@ -105,3 +106,4 @@ RINGCTL_COMMAND(ringctl_insert);
 RINGCTL_COMMAND(ringctl_eject);
 RINGCTL_COMMAND(ringctl_wait);
 RINGCTL_COMMAND(ringctl_run);
+RINGCTL_COMMAND(ringctl_doctor);

@@ -1,23 +1,117 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The kvm engine, in the testbed: Debian's kernel to userspace, and between engines."""
-import testbed
+"""The kvm engine, in the testbed: Debian's kernel to userspace, GRUB, and machines that change engines."""
+import testbed  # first: it knows where the others are
+import images
 from harness import check, main, test
 
-BOOT = """ringside-monitor -e kvm -m 256 -c %d -k /guest/vmlinux -i /guest/initrd --timeout 100 \
+BOOT = """ringside-monitor -e %s -m 256 -c %d -k /guest/vmlinux -i /guest/initrd --timeout 100 \
     -a 'console=ttyS0 %s' -s file:/tmp/serial && status=0 || status=$?
 cat /tmp/serial
 exit $status
 """
 
+GRUB = """serial --unit=0
+terminal_output serial
+echo HELLO FROM GRUB
+halt
+"""
+
+# A machine of the library and what one does with it.
+LIBRARY = """
+folder=/root/.local/share/ringside/machines/m
+await() { # WORDS on the serial port
+    i=0
+    while ! grep -q "$1" /tmp/serial 2>/dev/null; do
+        i=$((i+1))
+        [ $i -lt 900 ] || { echo "NO $1"; tail -40 /tmp/serial; cat $folder/monitor.log; return 1; }
+        sleep 0.1
+    done
+}
+under() { # ENGINE: the suspended machine goes on under it
+    ! grep "MEMORY CHANGED" /tmp/serial
+    mv /tmp/serial /tmp/serial.before
+    sed -i "s/^engine=.*/engine=$1/" $folder/machine.ini
+    ringctl start m || { cat $folder/monitor.log; return 1; }
+    [ "$(ringctl info m | sed -n 's/^engine *//p')" = $1 ]
+    echo "UNDER $1 at $(cut -d' ' -f1 /proc/uptime)"
+}
+make() { # CPUS APPEND
+    ringctl create m --memory 256 --cpus $1 --engine kvm --kernel /guest/vmlinux --initrd /guest/initrd \
+        --append "console=ttyS0 $2" --serial /tmp/serial
+    ringctl start m
+}
+"""
+
 
 @test
 def one_processor_to_userspace_and_power_off(bench):
-    testbed.run(bench, BOOT % (1, "quiet"), seconds=60).expect("USERSPACE", "CPUS 1")
+    testbed.run(bench, BOOT % ("kvm", 1, "quiet")).expect("USERSPACE", "CPUS 1")
 
 
 @test
 def two_processors(bench):
-    testbed.run(bench, BOOT % (2, "quiet"), cpus=2, seconds=90).expect("USERSPACE", "CPUS 2")
+    testbed.run(bench, BOOT % ("kvm", 2, "quiet"), cpus=2, seconds=90).expect("USERSPACE", "CPUS 2")
+
+
+@test
+def chosen_by_itself(bench):
+    testbed.run(bench, LIBRARY + """make 1 "quiet do=wait"; ringctl stop --force m
+        sed -i s/engine=kvm/engine=auto/ $folder/machine.ini
+        ringctl start m; ringctl info m; ringctl stop --force m
+    """).expect("engine         kvm")
+
+
+@test
+def doctor_and_reasons(bench):
+    testbed.run(bench, "ringctl doctor").expect("ok   engine     kvm: ", "(AMD-V)")
+    testbed.run(bench, "rm -f /dev/kvm; ringctl doctor", modules=["irqbypass", "kvm", "ccp"]).expect(
+        "slow engine", "AMD-V is switched off in the firmware", status=5)
+    testbed.run(bench, """ringctl doctor || echo STATUS $?
+        ringside-monitor -e kvm || echo REFUSED""", modules=[]).expect(
+        "STATUS 5", "REFUSED", "The kernel has no module kvm_amd")
+    testbed.run(bench, """chown 0:107 /dev/kvm; chmod 660 /dev/kvm
+        echo kvm:x:107: > /etc/group; echo alice:x:1000:1000::/tmp:/bin/sh > /etc/passwd
+        chmod 755 /root; su alice -c "HOME=/tmp ringctl doctor"
+    """).expect("You may not use /dev/kvm", "usermod -aG kvm alice", status=5)
+
+
+@test
+def triple_fault_is_told(bench):
+    testbed.run(bench, BOOT % ("kvm", 1, "quiet do=reboot reboot=t")).expect("USERSPACE", status=100)
+    # 101, but statuses of the testbed end at 100
+
+
+@test
+def firmware_and_grub(bench):
+    iso = images.grub_iso("testbed-grub", GRUB, {})
+    testbed.run(bench, """
+        ringside-monitor -e kvm -m 256 --cdrom /grub.iso -s file:/tmp/serial --timeout 60 && status=0 || status=$?
+        cat /tmp/serial
+        exit $status
+    """, files={"/grub.iso": iso}).expect("HELLO FROM GRUB")
+
+
+@test
+def from_kvm_to_translate_and_back(bench):
+    log = testbed.run(bench, LIBRARY + """make 1 "quiet do=count"
+        await "COUNT 20[^0-9]"; ringctl suspend m; tail -1 /tmp/serial
+        under translate
+        await "COUNT [0-9]"; ringctl suspend m; tail -1 /tmp/serial
+        under kvm
+        await "COUNTED"; cat /tmp/serial
+    """, seconds=90).expect("COUNTED").log
+    check("MEMORY CHANGED" not in log, "the guest's memory changed: " + log[-2000:])
+
+
+@test
+def in_the_middle_of_a_boot(bench):
+    testbed.run(bench, LIBRARY + """make 2 ""
+        await "Serial: 8250"; ringctl suspend m; ! grep USERSPACE /tmp/serial
+        under translate
+        await ...; ringctl suspend m; cat /tmp/serial; ! grep USERSPACE /tmp/serial
+        under kvm
+        await USERSPACE; cat /tmp/serial
+    """, cpus=2, seconds=120).expect("CPUS 2")
 
 
 main()

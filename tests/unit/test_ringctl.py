@@ -6,14 +6,14 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../guest"))
 import harness
-from harness import check, main, test
+from harness import Skip, check, main, test
 
 
 @test
 def help_and_wrong_usage(bench):
     check("screenshot" in bench.ringctl("--help").stdout, "no help")
     for command in "list create disk start stop pause resume suspend reset delete info screenshot type " \
-                   "key insert eject wait run".split():
+                   "key insert eject wait run doctor".split():
         check(command in bench.ringctl(command, "--help").stdout, "no help for " + command)
     bench.ringctl("dance", status=1)
     bench.ringctl("list", "--dance", status=1)
@@ -77,6 +77,36 @@ def disks_are_added_and_removed(bench):
     m.do("disk", "--remove", "1", status=3)
     m.do("suspend")
     m.do("disk", "--remove", "1", status=3)
+
+
+def host_flags():
+    return open("/proc/cpuinfo").read().split("flags", 1)[1].split("\n", 1)[0].split()
+
+
+@test
+def doctor_says_what_is_missing(bench):
+    done = bench.ringctl("doctor", status=None)
+    check(done.returncode in (0, 5), "status %d: %s%s" % (done.returncode, done.stdout, done.stderr))
+    check(("slow engine" in done.stdout) == (done.returncode == 5), done.stdout)
+    bench.env["RINGSIDE_MONITOR"] = "/nowhere"
+    done = bench.ringctl("doctor", status=1)
+    check("NO   monitor" in done.stdout and "/nowhere" in done.stdout, done.stdout)
+    bench.ringctl("doctor", "everything", status=1)
+
+
+@test
+def no_kvm_without_hardware(bench):
+    if "vmx" in host_flags() or "svm" in host_flags():
+        raise Skip("this processor has VT-x or AMD-V")
+    done = bench.ringctl("run", "--engine", "kvm", "--timeout", "1", status=103)
+    check("engine kvm cannot run" in done.stderr and "no VT-x or AMD-V" in done.stderr, done.stderr)
+    if os.path.exists("/dev/kvm"):
+        check("imitation" in done.stderr, done.stderr)
+    m = bench.machine(memory="64M")
+    m.start()
+    info = m.info()
+    check(info["engine"] == "translate" and "no VT-x or AMD-V" in info["engine-reason"], repr(info))
+    check(info["engine-reason"] in bench.ringctl("doctor", status=5).stdout, "doctor says something else")
 
 
 @test
