@@ -3,6 +3,7 @@
  * Power-on and INIT state of a CPU (Intel SDM vol. 3, table 10-1) and its description for state
  * files.
  */
+#include <glib.h>
 #include <string.h>
 
 #include "cpu_state.h"
@@ -149,8 +150,93 @@ static void events_describe(struct cpu_state *cpu, struct state *s)
     }
 }
 
+static void features_describe(struct cpu_state *cpu, struct state *s)
+{
+    for (unsigned i = 0; i < CPU_FEATURE_WORDS; i++) {
+        state_push(s, "features", i);
+        state_u32(s, "value", &cpu->features[i]);
+        state_pop(s);
+    }
+}
+
+static const char *feature_name(unsigned word, unsigned bit)
+{
+    static const struct {
+        uint8_t word, bit;
+        const char *name;
+    } names[] = {{0, 0, "SSE3"},
+                 {0, 1, "PCLMULQDQ"},
+                 {0, 9, "SSSE3"},
+                 {0, 12, "FMA"},
+                 {0, 13, "CX16"},
+                 {0, 17, "PCID"},
+                 {0, 19, "SSE4.1"},
+                 {0, 20, "SSE4.2"},
+                 {0, 22, "MOVBE"},
+                 {0, 23, "POPCNT"},
+                 {0, 24, "TSC deadline timer"},
+                 {0, 25, "AES"},
+                 {0, 26, "XSAVE"},
+                 {0, 28, "AVX"},
+                 {0, 29, "F16C"},
+                 {0, 30, "RDRAND"},
+                 {2, 0, "FSGSBASE"},
+                 {2, 3, "BMI1"},
+                 {2, 5, "AVX2"},
+                 {2, 7, "SMEP"},
+                 {2, 8, "BMI2"},
+                 {2, 10, "INVPCID"},
+                 {2, 18, "RDSEED"},
+                 {2, 19, "ADX"},
+                 {2, 20, "SMAP"},
+                 {2, 23, "CLFLUSHOPT"},
+                 {2, 24, "CLWB"},
+                 {2, 29, "SHA"},
+                 {3, 2, "UMIP"},
+                 {3, 22, "RDPID"},
+                 {6, 0, "XSAVEOPT"},
+                 {4, 5, "LZCNT"},
+                 {5, 26, "1 GiB pages"},
+                 {5, 27, "RDTSCP"}};
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(names); i++) {
+        if (names[i].word == word && names[i].bit == bit) {
+            return names[i].name;
+        }
+    }
+    return NULL;
+}
+
+char *cpu_state_missing_features(const struct cpu_state *cpu,
+                                 const uint32_t offered[CPU_FEATURE_WORDS])
+{
+    /* OSXSAVE says what the guest does, not what it may; ERMS is only a hint. */
+    static const uint32_t no_matter[CPU_FEATURE_WORDS] = {1u << 27, 0, 1u << 9};
+    GString *list = g_string_new(NULL);
+
+    for (unsigned i = 0; i < CPU_FEATURE_WORDS; i++) {
+        uint32_t missing = cpu->features[i] & ~offered[i] & ~no_matter[i];
+        for (; missing; missing &= missing - 1) {
+            unsigned bit = (unsigned)__builtin_ctz(missing);
+            const char *name = feature_name(i, bit);
+            g_string_append(list, list->len ? ", " : "");
+            if (name) {
+                g_string_append(list, name);
+            } else {
+                g_string_append_printf(list, "feature %u.%u", i, bit);
+            }
+        }
+    }
+    return g_string_free(list, list->len == 0);
+}
+
 void cpu_state_describe(struct cpu_state *cpu, struct state *s)
 {
+    if (!state_restoring(s) || state_version(s) >= CPU_STATE_VERSION) {
+        features_describe(cpu, s);
+    } else {
+        memset(cpu->features, 0, sizeof cpu->features);
+    }
     array_describe(s, "gpr", cpu->gpr, 16);
     for (unsigned i = 0; i < CPU_SEGMENTS; i++) {
         segment_describe(&cpu->seg[i], s, i);

@@ -10,6 +10,8 @@
 
 struct state;
 
+#define CPU_STATE_VERSION 2u /* 1: without features */
+
 struct cpu_segment {
     uint64_t base;
     uint32_t limit;      /* in bytes, granularity applied */
@@ -22,6 +24,9 @@ enum { CPU_ES, CPU_CS, CPU_SS, CPU_DS, CPU_FS, CPU_GS, CPU_LDTR, CPU_TR, CPU_SEG
 enum { CPU_RAX, CPU_RCX, CPU_RDX, CPU_RBX, CPU_RSP, CPU_RBP, CPU_RSI, CPU_RDI };
 
 enum cpu_activity { CPU_RUNNING, CPU_HALTED, CPU_WAIT_SIPI, CPU_SHUTDOWN };
+
+/* Words of CPUID features that a guest may use without asking again: 1:ECX, 1:EDX, 7:EBX, 7:ECX, 80000001h:ECX and EDX, Dh.1:EAX. */
+#define CPU_FEATURE_WORDS 7u
 
 #define CPU_XSAVE_SIZE 832u /* legacy region, header, AVX: XCR0 bits 0-2 */
 #define CPU_MTRRS 8u
@@ -38,6 +43,7 @@ struct cpu_state {
     uint64_t sysenter_cs, sysenter_esp, sysenter_eip;
     uint64_t apic_base, pat, misc_enable, tsc, tsc_adjust, tsc_aux, tsc_deadline, spec_ctrl;
     uint64_t mtrr_def_type, mtrr_fixed[11], mtrr_base[CPU_MTRRS], mtrr_mask[CPU_MTRRS];
+    uint32_t features[CPU_FEATURE_WORDS]; /* what the guest has been shown; 0: nothing known */
     uint8_t xsave[CPU_XSAVE_SIZE] __attribute__((aligned(64))); /* standard (non-compacted) format */
 
     /* Between instructions. */
@@ -52,5 +58,8 @@ struct cpu_state {
 
 /* Power-on (or INIT) state: SDM vol. 3, table 10-1. The bootstrap processor runs at F000:FFF0. */
 void cpu_state_reset(struct cpu_state *cpu, bool bootstrap, bool init);
-/* Every field, for state files. */
+/* The features that a guest has been shown and an engine lacks, as a list for people (g_free); NULL: none. */
+char *cpu_state_missing_features(const struct cpu_state *cpu,
+                                 const uint32_t offered[CPU_FEATURE_WORDS]);
+/* Every field, for state files: version CPU_STATE_VERSION. */
 void cpu_state_describe(struct cpu_state *cpu, struct state *state);

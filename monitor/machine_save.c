@@ -78,7 +78,7 @@ static void cpus_collect(struct machine *m, GVariantBuilder *all)
 
     for (unsigned i = 0; i < m->config.cpus; i++) {
         g_autofree char *name = g_strdup_printf("cpu.%u", i);
-        struct state *s = state_begin_save(1);
+        struct state *s = state_begin_save(CPU_STATE_VERSION);
         m->engine_ops->get_state(m->engine, i, cpu);
         cpu_state_describe(cpu, s);
         add_entry(all, name, s);

@@ -64,8 +64,8 @@ static void mask_features(struct kvm_engine *k, struct kvm_cpuid_entry2 *e)
         e->edx &= word_of(s, 7, 0, EDX);
         break;
     case 0xd:
-        if (e->index == 0) {
-            e->eax &= word_of(s, 0xd, 0, EAX);
+        if (e->index < 2) { /* XCR0; XSAVEOPT */
+            e->eax &= word_of(s, 0xd, e->index, EAX);
         }
         break;
     case 0x80000001:
@@ -142,6 +142,17 @@ bool kvm_set_cpuid(struct kvm_cpu *v, GError **error)
         g_free(all);
     }
     return ok;
+}
+
+void kvm_cpuid_features(const struct kvm_engine *k, uint32_t features[CPU_FEATURE_WORDS])
+{
+    features[0] = kvm_cpuid_word(k, 1, ECX);
+    features[1] = kvm_cpuid_word(k, 1, EDX);
+    features[2] = kvm_cpuid_word(k, 7, EBX);
+    features[3] = kvm_cpuid_word(k, 7, ECX);
+    features[4] = kvm_cpuid_word(k, 0x80000001, ECX);
+    features[5] = kvm_cpuid_word(k, 0x80000001, EDX);
+    features[6] = k->cpuid ? word_of(k->cpuid, 0xd, 1, EAX) : 0;
 }
 
 uint32_t kvm_cpuid_word(const struct kvm_engine *k, uint32_t leaf, unsigned reg)

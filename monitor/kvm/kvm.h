@@ -72,6 +72,7 @@ void kvm_dirty_sync(struct engine *engine, uint64_t pool_offset, uint64_t len);
 /* cpuid.c */
 bool kvm_set_cpuid(struct kvm_cpu *v, GError **error);
 /* What the guest is shown in a feature word, by leaf and register number (0: EAX .. 3: EDX). */
+void kvm_cpuid_features(const struct kvm_engine *k, uint32_t features[CPU_FEATURE_WORDS]);
 uint32_t kvm_cpuid_word(const struct kvm_engine *k, uint32_t leaf, unsigned reg);
 
 /* state.c */

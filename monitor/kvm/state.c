@@ -336,6 +336,7 @@ void kvm_get_state(struct engine *engine, unsigned cpu, struct cpu_state *s)
     vectors_from_kvm(v, s);
     msrs_from_kvm(v, s);
     events_from_kvm(v, s);
+    kvm_cpuid_features(v->engine, s->features);
     v->tsc_adjust = s->tsc_adjust;
     s->tsc = clock_tsc(v->engine->clock) + s->tsc_adjust;
     s->tsc_deadline = v->deadline;
@@ -351,6 +352,24 @@ static bool refused(GError **error, unsigned cpu, const char *what)
     return false;
 }
 
+static bool features_fit(struct kvm_cpu *v, const struct cpu_state *s, GError **error)
+{
+    uint32_t offered[CPU_FEATURE_WORDS];
+    g_autofree char *missing = NULL;
+
+    kvm_cpuid_features(v->engine, offered);
+    missing = cpu_state_missing_features(s, offered);
+    if (missing) {
+        g_set_error(error, KVM_ENGINE_ERROR, 1,
+                    "The machine was using processor features that KVM on this computer does not "
+                    "have: %s. Resume "
+                    "it with the engine that it was suspended under (engine=translate), on the "
+                    "same computer.",
+                    missing);
+    }
+    return !missing;
+}
+
 bool kvm_set_state(struct engine *engine, unsigned cpu, const struct cpu_state *s, GError **error)
 {
     struct kvm_cpu *v = &((struct kvm_engine *)engine)->cpu[cpu];
@@ -358,6 +377,9 @@ bool kvm_set_state(struct engine *engine, unsigned cpu, const struct cpu_state *
     struct kvm_regs regs;
     struct kvm_debugregs debug = {.dr6 = s->dr6, .dr7 = s->dr7};
 
+    if (!features_fit(v, s, error)) {
+        return false;
+    }
     v->shutdown = s->activity == CPU_SHUTDOWN;
     v->settle = 0;
     v->io = false;

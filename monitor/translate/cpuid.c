@@ -280,3 +280,19 @@ void cpuid_model_leaf(const struct cpuid_cpu *cpu, uint32_t leaf, uint32_t sub, 
         break;
     }
 }
+
+void cpuid_model_features(const struct cpuid_cpu *cpu, uint32_t features[])
+{
+    uint32_t one[4], seven[4], extended[4], xsave[4];
+    cpuid_model_leaf(cpu, 1, 0, one);
+    cpuid_model_leaf(cpu, 7, 0, seven);
+    cpuid_model_leaf(cpu, 0x80000001, 0, extended);
+    features[0] = one[2];
+    features[1] = one[3];
+    features[2] = seven[1];
+    features[3] = seven[2];
+    features[4] = extended[2];
+    features[5] = extended[3];
+    cpuid_model_leaf(cpu, 0xd, 1, xsave);
+    features[6] = xsave[0];
+}

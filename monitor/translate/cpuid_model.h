@@ -16,6 +16,8 @@ struct cpuid_cpu {
 };
 
 void cpuid_model_leaf(const struct cpuid_cpu *cpu, uint32_t leaf, uint32_t sub, uint32_t out[4]);
+/* The words of cpu_state.features. */
+void cpuid_model_features(const struct cpuid_cpu *cpu, uint32_t features[]);
 bool cpuid_has_avx(void);
 bool cpuid_host_xsave(void);
 uint64_t cpuid_xcr0_mask(void);

@@ -341,6 +341,8 @@ static void translate_get_state(struct engine *engine, unsigned cpu, struct cpu_
     }
     s->interrupt_shadow = v->shadow;
     s->tsc = clock_tsc(t->clock) + v->tsc_adjust;
+    struct cpuid_cpu shown = {.index = cpu, .cpus = t->cpus};
+    cpuid_model_features(&shown, s->features);
     if (t->bus->tpr_read) {
         s->cr8 = t->bus->tpr_read(t->bus->opaque, cpu);
         t->bus->apic_msr_read(t->bus->opaque, cpu, 0x1b, &s->apic_base);
@@ -370,6 +372,17 @@ static bool translate_set_state(struct engine *engine, unsigned cpu, const struc
 {
     struct translate *t = (struct translate *)engine;
     struct vcpu *v = t->cpu[cpu];
+    struct cpuid_cpu shown = {.index = cpu, .cpus = t->cpus};
+    uint32_t offered[CPU_FEATURE_WORDS];
+    cpuid_model_features(&shown, offered);
+    g_autofree char *missing = cpu_state_missing_features(s, offered);
+    if (missing) {
+        g_set_error(error, g_quark_from_static_string("ringside-engine"), 1,
+                    "The machine was using processor features that this computer does not have: %s. Resume it "
+                    "on the computer that it was suspended on.",
+                    missing);
+        return false;
+    }
     if (s->cr4 & ~cpuid_cr4_mask()) {
         g_set_error(
             error, g_quark_from_static_string("ringside-engine"), 1,

@@ -160,6 +160,42 @@ static void test_x2apic(void)
     apics_free(a);
 }
 
+/* To an engine with APICs of its own and back: registers, what is in service, and how far the timer is. */
+static void test_hand_over(void)
+{
+    struct apics *a = apics_new(), *b = apics_new();
+    struct apic_state state;
+
+    lapic_mmio_write(a->dev, 0, 0x3e0, 0xb);
+    lapic_mmio_write(a->dev, 0, 0x320, 0x40);
+    lapic_mmio_write(a->dev, 0, 0x380, 1000000);
+    lapic_mmio_write(a->dev, 0, 0xd0, 0x01000000);
+    lapic_message(a->dev, 0xfee00000, 0x8082);
+    g_assert_cmpint(lapic_acknowledge(a->dev, 0), ==, 0x82);
+    lapic_message(a->dev, 0xfee00000, 0x31);
+    clock_advance(a->bench->clock, 400000);
+    lapic_get_state(a->dev, 0, &state);
+    lapic_rest(a->dev);
+    clock_advance(a->bench->clock, 5000000);
+    lapic_mmio_write(a->dev, 0, 0xb0, 0);
+    g_assert_cmpint(lapic_acknowledge(a->dev, 0), ==, 0x31); /* and no timer */
+    g_assert_false(lapic_pending(a->dev, 0));
+
+    lapic_set_state(b->dev, 0, &state);
+    g_assert_cmphex(lapic_mmio_read(b->dev, 0, 0xd0), ==, 0x01000000);
+    g_assert_cmpuint(lapic_mmio_read(b->dev, 0, 0x390), ==, 600000);
+    lapic_mmio_write(b->dev, 0, 0xb0, 0);
+    g_assert_cmpuint(b->eois, ==, 1);
+    g_assert_cmpint(lapic_acknowledge(b->dev, 0), ==, 0x31);
+    lapic_mmio_write(b->dev, 0, 0xb0, 0);
+    clock_advance(b->bench->clock, 599999);
+    g_assert_false(lapic_pending(b->dev, 0));
+    clock_advance(b->bench->clock, 1);
+    g_assert_cmpint(lapic_acknowledge(b->dev, 0), ==, 0x40);
+    apics_free(a);
+    apics_free(b);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -167,5 +203,6 @@ int main(int argc, char **argv)
     g_test_add_func("/lapic/ipi", test_ipi);
     g_test_add_func("/lapic/priority", test_priority);
     g_test_add_func("/lapic/x2apic", test_x2apic);
+    g_test_add_func("/lapic/hand-over", test_hand_over);
     return g_test_run();
 }
