@@ -339,18 +339,21 @@ static struct engine *engine_create(const struct engine_config *config, GError *
     bool ok;
 
     *k = (struct kvm_engine){.ops = &kvm_engine,
+                             .cpus = CLAMP(config->cpus, 1, KVM_MAX_CPUS),
                              .kvm = -1,
                              .vm = -1,
                              .memory = config->memory,
                              .clock = config->clock,
                              .bus = config->bus};
+    for (unsigned i = 0; i < k->cpus; i++) {
+        k->cpu[i].fd = -1;
+    }
     pthread_mutex_init(&k->lock, NULL);
     pthread_cond_init(&k->changed, NULL);
     sigaction(KICK_SIGNAL, &action, NULL);
     ok = vm_create(k, error);
-    for (unsigned n = CLAMP(config->cpus, 1, KVM_MAX_CPUS); ok && k->cpus < n;) {
-        k->cpus++; /* engine_destroy looks at this one too */
-        ok = cpu_create(k, k->cpus - 1, error);
+    for (unsigned i = 0; ok && i < k->cpus; i++) {
+        ok = cpu_create(k, i, error);
     }
     if (!ok) {
         engine_destroy((struct engine *)k);

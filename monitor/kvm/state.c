@@ -346,8 +346,7 @@ static bool refused(GError **error, unsigned cpu, const char *what)
 {
     g_set_error(error, KVM_ENGINE_ERROR, 1,
                 "KVM on this computer does not accept the %s of CPU %u: %s. Start the machine with "
-                "the engine "
-                "that it ran under (engine=translate), or start it anew.",
+                "the engine that it ran under (engine=translate), or start it anew",
                 what, cpu, g_strerror(errno));
     return false;
 }
@@ -362,9 +361,8 @@ static bool features_fit(struct kvm_cpu *v, const struct cpu_state *s, GError **
     if (missing) {
         g_set_error(error, KVM_ENGINE_ERROR, 1,
                     "The machine was using processor features that KVM on this computer does not "
-                    "have: %s. Resume "
-                    "it with the engine that it was suspended under (engine=translate), on the "
-                    "same computer.",
+                    "have: %s. Resume it with the engine that it was suspended under "
+                    "(engine=translate), on the same computer",
                     missing);
     }
     return !missing;

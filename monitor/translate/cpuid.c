@@ -108,12 +108,12 @@ static void leaf_7(uint32_t sub, uint32_t out[4])
     if (sub) {
         return;
     }
-    uint32_t from_host = BIT(3) | BIT(8) | BIT(10) | BIT(18) | BIT(19) | BIT(29);
+    uint32_t from_host = BIT(0) | BIT(3) | BIT(7) | BIT(8) | BIT(10) | BIT(18) | BIT(19) | BIT(20) |
+                         BIT(23) | BIT(24) | BIT(29);
     uint32_t avx = BIT(5);
-    out[1] = (host.leaf7b & from_host) | BIT(0) | BIT(1) | BIT(7) | BIT(9) | BIT(20) | BIT(23) |
-             BIT(24);
+    out[1] = (host.leaf7b & from_host) | BIT(1) | BIT(9); /* TSC_ADJUST, ERMS */
     out[1] |= cpuid_has_avx() ? host.leaf7b & avx : 0;
-    out[2] = BIT(2) | BIT(22);           /* UMIP, RDPID */
+    out[2] = host.leaf7c & (BIT(2) | BIT(22)); /* UMIP, RDPID */
     out[3] = BIT(4) | BIT(26) | BIT(29); /* FSRM, SPEC_CTRL, ARCH_CAPABILITIES */
 }
 

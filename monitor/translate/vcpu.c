@@ -379,7 +379,7 @@ static bool translate_set_state(struct engine *engine, unsigned cpu, const struc
     if (missing) {
         g_set_error(error, g_quark_from_static_string("ringside-engine"), 1,
                     "The machine was using processor features that this computer does not have: %s. Resume it "
-                    "on the computer that it was suspended on.",
+                    "on the computer that it was suspended on",
                     missing);
         return false;
     }
