@@ -106,6 +106,7 @@ def overlay(root, script, modules, files):
     for where, source in files.items():
         put(root, source, where)
     images.write_file(root + "/job/script", "export PATH=$PATH:/usr/bin\n" + script)
+    images.write_file(root + "/etc/passwd", "root:x:0:0:root:/root:/bin/sh\n")
     images.write_file(root + "/job/modules", "\n".join(modules) + "\n")
 
 
