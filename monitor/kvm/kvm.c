@@ -109,7 +109,6 @@ static void exit_unknown(struct kvm_cpu *v)
 
 static void handle_exit(struct kvm_cpu *v)
 {
-    v->exits++;
     switch (v->run->exit_reason) {
     case KVM_EXIT_IO:
         exit_io(v);

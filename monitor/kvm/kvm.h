@@ -34,7 +34,6 @@ struct kvm_cpu {
     /* Time that stands still while paused. */
     uint64_t tsc_adjust, deadline;
     uint32_t timer_initial, timer_left;
-    uint64_t exits;
 };
 
 struct kvm_slot {
