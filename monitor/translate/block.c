@@ -122,8 +122,7 @@ static void region_reset(struct code_cache *c, unsigned i)
     r->used = start;
     r->end = r->cold = start + (c->region_size / 8 * 5 & ~63ul);
     r->cold_end = start + c->region_size;
-    r->blocks_count = r->sites_count = r->window_sites_count = r->links_count =
-        r->fixes_count = 0;
+    r->blocks_count = r->sites_count = r->window_sites_count = r->links_count = r->fixes_count = 0;
 }
 
 /* Forgets every translation. */
@@ -166,8 +165,7 @@ static bool region_full(const struct region *r)
            r->sites_count + 1024 > r->sites_max ||
            r->window_sites_count + 256 > r->window_sites_max ||
            r->links_count + BLOCK_MAX_INSTRUCTIONS + 2 > r->links_max ||
-           r->fixes_count + FIXES_MAX > r->fixes_max ||
-           r->blocks_count + 1 >= r->blocks_max;
+           r->fixes_count + FIXES_MAX > r->fixes_max || r->blocks_count + 1 >= r->blocks_max;
 }
 
 struct block *block_find_host(struct code_cache *c, uint32_t offset)
@@ -412,7 +410,7 @@ static void block_drop(struct vcpu *v, struct block *b)
     if (*movable == b) {
         *movable = NULL;
     }
-    v->invalidations++;
+    v->count.dropped++;
     pages_leave(v, b);
     block_unlink(c, b);
     uint64_t *ways = c->hash[block_hash(b->linear, b->page[0], b->mode)];
@@ -516,7 +514,7 @@ static void cache_advance(struct vcpu *v)
         }
     }
     region_reset(c, c->current);
-    v->st_advance++;
+    v->count.regions++;
     c->flushes++;
 }
 
@@ -528,7 +526,7 @@ void code_written(struct vcpu *v, uint8_t *host, unsigned len)
         !v->engine->code_map[(offset + len - 1) >> GUEST_PAGE_SHIFT]) {
         return;
     }
-    v->st_code_written++;
+    v->count.code_writes++;
     block_invalidate(v, offset, len);
     struct block *running =
         v->ret_pc ? block_find_host(v->cache, v->ret_pc - 1 - (uint64_t)v->cache->rx) : NULL;
@@ -614,7 +612,7 @@ static void window_learn(struct vcpu *v, struct block *b, uint64_t site, uint32_
     struct site_hint *h = hint_slot(v, site);
     int64_t unit = window_unit(v, linear), planned = (int8_t)(info >> INFO_UNIT_SHIFT);
     bool kernel = v->cpl != 3, other = unit != planned && !(info & INFO_ANY);
-    v->window_misses++;
+    v->count.window_misses++;
     if (!kernel && !v->space) {
         return; /* code from before the address space lost its windows */
     }
@@ -631,7 +629,7 @@ static void window_learn(struct vcpu *v, struct block *b, uint64_t site, uint32_
         h->misses = 0;
     }
     if (b->valid && now) {
-        v->st_learn_drop++;
+        v->count.relearned++;
         block_drop(v, b);
     }
 }
@@ -726,8 +724,8 @@ static struct block *block_make(struct vcpu *v, uint64_t linear, uint32_t mode, 
 }
 
 /* The same code, already translated for another linear address (another process's). */
-static struct block *block_from_other(struct vcpu *v, uint64_t linear, uint64_t page,
-                                      uint32_t mode, bool global)
+static struct block *block_from_other(struct vcpu *v, uint64_t linear, uint64_t page, uint32_t mode,
+                                      bool global)
 {
     unsigned offset = linear & 0xfff;
     const struct block *from = *movable_slot(v->cache, page, offset, mode);
@@ -766,7 +764,7 @@ static void check_fetch(struct vcpu *v, uint64_t linear)
 void *block_resolve(struct vcpu *v)
 {
     v->ret_pc = 0;
-    v->st_resolve++;
+    v->count.resolved++;
     if (atomic_load_explicit(&v->requests, memory_order_relaxed) &
         (REQ_FLUSH | REQ_CODE | REQ_DIRTY)) {
         fpu_save(v); /* GLib may use vector registers: they are the guest's here */

@@ -73,7 +73,7 @@ struct block {
     uint16_t fixes_count;
     struct fix *fixes;
     bool movable; /* may be cloned for another linear address */
-    bool global; /* of a global page of the kernel's */
+    bool global;  /* of a global page of the kernel's */
 };
 
 struct mode_key {
@@ -117,7 +117,7 @@ struct code_cache {
     struct page_blocks *page_pool;
     size_t page_pool_used;
     uint64_t hash[BLOCK_HASH][BLOCK_WAYS]; /* of block pointers, tagged; latest first */
-    struct block *movable[BLOCK_HASH]; /* by place in a page, whatever the linear address */
+    struct block *movable[BLOCK_HASH];     /* by place in a page, whatever the linear address */
     struct page_blocks *pages[4096];
     struct mode_key modes[4096];
     unsigned modes_count, mode_last;

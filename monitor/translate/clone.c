@@ -104,6 +104,6 @@ struct block *block_clone(struct vcpu *v, const struct block *from, uint64_t lin
     r->blocks_count++;
     r->used = (b->code_end + 15) & ~15u;
     r->cold = b->cold_end;
-    v->clones++;
+    v->count.clones++;
     return b;
 }

@@ -26,9 +26,9 @@
 #include "../cpu_state.h"
 #include "../engine.h"
 
-#define TLB_BITS  10
-#define TLB_SIZE  (1u << TLB_BITS)
-#define TLB2_SIZE 4096u
+#define TLB_BITS     10
+#define TLB_SIZE     (1u << TLB_BITS)
+#define TLB2_SIZE    4096u
 #define JUMP_SIZE    65536u /* the index is the low half of the rip's CRC */
 #define JUMP_SLOTS   8u
 #define PAGES_CACHED 1024u
@@ -264,6 +264,37 @@ enum {
 
 enum { DELIVERING_SOFT = 0x80, DELIVERING_EXTERNAL = 0x81 };
 
+/* What the engine did (engine option "profile"). The list names and explains the fields. */
+#define COUNTERS(X)                                                                                \
+    X(exits, "times back in the run loop")                                                         \
+    X(resolved, "looks for code that no link or table knew")                                       \
+    X(blocks, "blocks translated")                                                                 \
+    X(instructions, "guest instructions in them")                                                  \
+    X(code_bytes, "bytes of host code in them, without slow paths")                                \
+    X(clones, "blocks copied for another address")                                                 \
+    X(dropped, "blocks dropped")                                                                   \
+    X(regions, "times the oldest code made room")                                                  \
+    X(links, "jumps that asked for a link")                                                        \
+    X(unlinks, "pages whose links were taken back")                                                \
+    X(code_writes, "writes to pages with code")                                                    \
+    X(slow, "memory accesses the slow way")                                                        \
+    X(walks, "page table walks")                                                                   \
+    X(window_fills, "faults that filled a window")                                                 \
+    X(window_detours, "faults in windows that took the slow way")                                  \
+    X(window_misses, "accesses outside the window that was expected")                              \
+    X(relearned, "blocks dropped for that")                                                        \
+    X(flush_page, "invalidations of a page")                                                       \
+    X(flush_space, "invalidations of an address space")                                            \
+    X(flush_all, "invalidations of everything")                                                    \
+    X(cr3_loads, "loads of CR3")                                                                   \
+    X(syscalls, "SYSCALLs")                                                                        \
+    X(irets, "IRETs")
+struct counters {
+#define COUNTER_FIELD(name, text) uint64_t name;
+    COUNTERS(COUNTER_FIELD)
+#undef COUNTER_FIELD
+};
+
 struct vcpu {
     struct vcpu *self;
     uint64_t gpr[16];
@@ -279,7 +310,7 @@ struct vcpu {
     uint64_t tmp[6];
     uint64_t host_rsp;
     uint64_t index_mask, page_mask, bit_mask[3]; /* PEXT operands: 15, 31, 63 for BT */
-    uint64_t unit_mask, slot_mask; /* PEXT: the unit of a linear address, its low byte */
+    uint64_t unit_mask, slot_mask;           /* PEXT: the unit of a linear address, its low byte */
     uint64_t window_addend[2][WINDOW_UNITS]; /* [kernel]: host address - linear address */
     struct segment seg[CPU_SEGMENTS];
     uint8_t bounce[BOUNCE_SIZE + 64] __attribute__((aligned(64)));
@@ -306,8 +337,8 @@ struct vcpu {
     uint8_t cpl;
     bool shadow; /* interrupts are held off for one instruction */
     bool nmi_blocked, nmi_pending;
-    bool soft_step;      /* MODE_STEP for the next block */
-    bool single_pending; /* #DB after this instruction: TF, data and port breakpoints */
+    bool soft_step;       /* MODE_STEP for the next block */
+    bool single_pending;  /* #DB after this instruction: TF, data and port breakpoints */
     uint32_t pending_dr6; /* what that #DB will say in DR6 */
     uint8_t activity;
     uint16_t inject;    /* vector + 1 of an interrupt to deliver before the next instruction */
@@ -340,14 +371,12 @@ struct vcpu {
     atomic_bool outside; /* not using its TLB or code cache now */
     uint8_t sipi_vector;
     struct cpu_thread *thread;
-    uint64_t exits, blocks, clones, invalidations, fills;
-    uint64_t st_fng, st_fall, st_cr3, st_fpage, st_sys, st_iret, st_cold[4];
-    uint64_t st_resolve, st_insns, st_link, st_advance, st_slow, st_learn_drop, st_code_written, st_redirect, st_unlink, st_bytes;
+    struct counters count;
 
     struct windows *windows; /* window.c; NULL: there are none */
     unsigned unit_shift;
     uint32_t space; /* names the address space in force if it has windows, else 0 */
-    uint64_t window_fills, window_misses, page_faults;
+    uint64_t page_faults;
     struct site_hint hints[SITE_HINTS];
     struct linked_page linked[LINKED_PAGES];
     unsigned linked_count, linked_user;
@@ -379,7 +408,8 @@ static inline enum mmu_index cpu_mmu_index(const struct vcpu *v)
     return (v->cr4 & CR4_SMAP) && !(v->flags_sys & FLAG_AC) ? MMU_KERNEL_SMAP : MMU_KERNEL;
 }
 
-/* What the processor itself reads and writes (descriptors, TSS, interrupt tables): AC does not lift SMAP. */
+/* What the processor itself reads and writes (descriptors, TSS, interrupt tables): AC does not lift
+ * SMAP. */
 static inline enum mmu_index cpu_implicit_index(const struct vcpu *v)
 {
     return v->cr4 & CR4_SMAP ? MMU_KERNEL_SMAP : MMU_KERNEL;

@@ -114,7 +114,7 @@ static void leaf_7(uint32_t sub, uint32_t out[4])
     out[1] = (host.leaf7b & from_host) | BIT(1) | BIT(9); /* TSC_ADJUST, ERMS */
     out[1] |= cpuid_has_avx() ? host.leaf7b & avx : 0;
     out[2] = host.leaf7c & (BIT(2) | BIT(22)); /* UMIP, RDPID */
-    out[3] = BIT(4) | BIT(26) | BIT(29); /* FSRM, SPEC_CTRL, ARCH_CAPABILITIES */
+    out[3] = BIT(4) | BIT(26) | BIT(29);       /* FSRM, SPEC_CTRL, ARCH_CAPABILITIES */
 }
 
 static void leaf_d(const struct cpuid_cpu *cpu, uint32_t sub, uint32_t out[4])
@@ -145,8 +145,8 @@ static void leaf_4(const struct cpuid_cpu *cpu, uint32_t sub, uint32_t out[4])
         return;
     }
     unsigned sharing = sub == 3 ? cpu->cpus - 1 : 0;
-    out[0] = caches[sub].type | caches[sub].level << 5 | BIT(8) | sharing << 14 |
-             (cpu->cpus - 1) << 26;
+    out[0] =
+        caches[sub].type | caches[sub].level << 5 | BIT(8) | sharing << 14 | (cpu->cpus - 1) << 26;
     out[1] = 63 | (caches[sub].ways - 1u) << 22;
     out[2] = caches[sub].sets - 1u;
 }

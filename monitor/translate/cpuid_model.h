@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The CPU that guests see. Also for engines that run it on hardware: a machine that moves between engines keeps
- * its CPU.
+ * The CPU that guests see. Also for engines that run it on hardware: a machine that moves between
+ * engines keeps its CPU.
  */
 #pragma once
 

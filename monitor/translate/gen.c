@@ -471,9 +471,9 @@ static struct block *block_commit(struct gen *g, unsigned guest_size, uint64_t l
     r->blocks_count++;
     r->used = (b->code_end + 15) & ~15u;
     r->cold = b->cold_end;
-    g->v->blocks++;
-    g->v->st_insns += g->n;
-    g->v->st_bytes += b->code_end - b->code;
+    g->v->count.blocks++;
+    g->v->count.instructions += g->n;
+    g->v->count.code_bytes += b->code_end - b->code;
     return b;
 }
 

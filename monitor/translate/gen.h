@@ -30,7 +30,7 @@ struct address {
     uint8_t base; /* a 64-bit guest register plus `disp` and at most a small index, or NO_REG */
     bool pending; /* R14 is not made yet: the access may do without */
     int64_t disp;
-    bool rip; /* a constant relative to the instruction pointer */
+    bool rip;               /* a constant relative to the instruction pointer */
     bool constant, guessed; /* `value` is known, or was right when the block was made */
     uint64_t value;
 };
@@ -93,7 +93,7 @@ struct gen {
     unsigned window_sites_count;
     struct fix fixes[FIXES_MAX];
     unsigned fixes_count;
-    bool movable; /* so far nothing in the block forbids cloning it */
+    bool movable;      /* so far nothing in the block forbids cloning it */
     bool call_movable; /* the next helper call's arguments do not depend on the block's place */
     uint8_t *op_start;
     unsigned open_slow; /* first of the slow paths whose op is being emitted */
@@ -101,7 +101,7 @@ struct gen {
     unsigned mem_base; /* host register; the access is at [mem_base + R15 + mem_disp] */
     int32_t mem_disp;
     struct base_known known[16];
-    uint16_t small; /* guest registers that hold an index of at most 32 bits */
+    uint16_t small;    /* guest registers that hold an index of at most 32 bits */
     uint16_t written;  /* guest registers that do not hold what they held at the block's start */
     bool called;       /* the current instruction called a helper */
     bool no_window;    /* its access may not fault on the host */

@@ -112,11 +112,10 @@ static void ea_note(struct gen *g, unsigned width, unsigned base, unsigned index
     uint16_t used = (base == NO_REG ? 0 : 1 << base) | (index == NO_REG ? 0 : 1 << index);
     uint64_t value = (base == NO_REG ? 0 : gpr[base]) + (index == NO_REG ? 0 : gpr[index] * scale);
     bool near = index == NO_REG || (g->small & 1 << index);
-    g->address =
-        (struct address){.base = width == 64 && base != NO_REG && near ? base : NO_REG,
-                         .disp = disp,
-                         .guessed = !(used & g->written),
-                         .value = (value + disp) & mask_size(width / 8)};
+    g->address = (struct address){.base = width == 64 && base != NO_REG && near ? base : NO_REG,
+                                  .disp = disp,
+                                  .guessed = !(used & g->written),
+                                  .value = (value + disp) & mask_size(width / 8)};
 }
 
 /* R14 := effective address, wrapped to the address size. Uses R15. */
@@ -425,8 +424,8 @@ static void small_update(struct gen *g)
                         (g->small & 1 << (in->op[1].reg.value - ZYDIS_REGISTER_RAX));
     for (unsigned i = 0; i < in->d.operand_count; i++) {
         const ZydisDecodedOperand *op = &in->op[i];
-        unsigned guest = op->type == ZYDIS_OPERAND_TYPE_REGISTER ? gpr_number(op->reg.value, &high)
-                                                                 : NO_REG;
+        unsigned guest =
+            op->type == ZYDIS_OPERAND_TYPE_REGISTER ? gpr_number(op->reg.value, &high) : NO_REG;
         if (guest != NO_REG && (op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE)) {
             g->small &= ~(1 << guest);
             g->small |= (i == 0 && (copied || makes_small(in))) << guest;
@@ -739,7 +738,8 @@ static void slow_window(struct gen *g, const struct slow *s)
         emit_mov_imm(e, R15, s->info);
         gen_call_thunk(g, g->c->thunk_anchor);
     }
-    g->window_sites[g->window_sites_count++] = (struct window_site){s->op - rw, s->op_end - rw, e->p - rw, s->kept};
+    g->window_sites[g->window_sites_count++] =
+        (struct window_site){s->op - rw, s->op_end - rw, e->p - rw, s->kept};
     if (s->direct) {
         address_make(g, a);
     }

@@ -633,7 +633,7 @@ static _Noreturn void iret_end(struct vcpu *v)
 
 void helper_iret(struct vcpu *v, uint64_t next_rip, uint64_t size)
 {
-    v->st_iret++;
+    v->count.irets++;
     if (cpu_real_or_v86(v)) {
         iret_real(v, size);
     } else if ((v->flags_sys & FLAG_NT) && !cpu_long_active(v)) {

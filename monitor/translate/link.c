@@ -148,7 +148,7 @@ static struct linked_page *page_note(struct vcpu *v, const struct block *to)
 
 void link_make(struct vcpu *v, struct link *link, struct block *to)
 {
-    v->st_link++;
+    v->count.links++;
     struct code_cache *c = v->cache;
     if (!link->from->valid || !to->valid || link->to || to->linear != link->target ||
         to->mode != link->from->mode) {
@@ -156,8 +156,8 @@ void link_make(struct vcpu *v, struct link *link, struct block *to)
     }
     struct linked_page *page = NULL;
     bool crossed = page_crossed(link, to);
-    if (to->page[1] != ~0ull || (crossed ? !(page = page_note(v, to))
-                                         : to->page[0] != link->from->page[0])) {
+    if (to->page[1] != ~0ull ||
+        (crossed ? !(page = page_note(v, to)) : to->page[0] != link->from->page[0])) {
         emit_patch32(c->rw + link->patch, c->rw + link->look);
         return;
     }

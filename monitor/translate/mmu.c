@@ -96,7 +96,8 @@ static bool walk_fault(struct walk *w, uint32_t error)
 {
     const struct vcpu *v = w->v;
     bool tells = (v->cr4 & CR4_SMEP) || ((v->cr4 & CR4_PAE) && (v->efer & EFER_NXE));
-    w->error = error | (w->write ? PF_W : 0) | (w->user ? PF_U : 0) | (w->fetch && tells ? PF_I : 0);
+    w->error =
+        error | (w->write ? PF_W : 0) | (w->user ? PF_U : 0) | (w->fetch && tells ? PF_I : 0);
     return false;
 }
 
@@ -263,8 +264,7 @@ bool mmu_leaf(struct vcpu *v, uint64_t linear, struct leaf *leaf)
         table = e;
     }
     const struct page_info *p = page_lookup(v, table & PTE_ADDR);
-    *leaf =
-        (struct leaf){(const uint64_t *)p->read, 0, 0, bits & PTE_U, bits & PTE_W, nx != 0};
+    *leaf = (struct leaf){(const uint64_t *)p->read, 0, 0, bits & PTE_U, bits & PTE_W, nx != 0};
     return p->read != NULL;
 }
 
@@ -329,7 +329,7 @@ static void tlb2_from_walk(struct vcpu *v, struct tlb2 *t, uint64_t page, const 
         *large_word(v, w->large == 30, page << GUEST_PAGE_SHIFT) |=
             large_bit(w->large == 30, page << GUEST_PAGE_SHIFT);
     }
-    v->fills++;
+    v->count.walks++;
 }
 
 static bool tlb2_permits(const struct vcpu *v, const struct tlb2 *t, enum access access,
@@ -463,7 +463,7 @@ static void pcid_remember(struct vcpu *v)
 
 void tlb_flush_nonglobal(struct vcpu *v)
 {
-    v->st_fng++;
+    v->count.flush_space++;
     v->gen = generation_next(v);
     pcid_remember(v);
     tlb1_clear(v);
@@ -474,7 +474,7 @@ void tlb_flush_nonglobal(struct vcpu *v)
 
 static void tlb_forget(struct vcpu *v)
 {
-    v->st_fall++;
+    v->count.flush_all++;
     v->gen_global = generation_next(v);
     for (unsigned i = 0; i < 4096; i++) {
         v->pcid_gen[i] = 0;
@@ -502,7 +502,7 @@ void tlb_flush_all(struct vcpu *v)
  * loaded). */
 void tlb_load_cr3(struct vcpu *v, uint64_t cr3, bool keep)
 {
-    v->st_cr3++;
+    v->count.cr3_loads++;
     unsigned pcid = v->cr4 & CR4_PCIDE ? cr3 & 0xfff : 0;
     if (!keep || !v->pcid_gen[pcid]) {
         v->pcid_gen[pcid] = generation_next(v);
@@ -521,7 +521,7 @@ void tlb_pcid_flush(struct vcpu *v, unsigned pcid)
 
 void tlb_flush_page(struct vcpu *v, uint64_t linear)
 {
-    v->st_fpage++;
+    v->count.flush_page++;
     uint64_t page = linear >> GUEST_PAGE_SHIFT;
     bool giga = *large_word(v, true, linear) & large_bit(true, linear);
     if (giga || (*large_word(v, false, linear) & large_bit(false, linear))) {
@@ -842,7 +842,7 @@ static uint64_t bounce(struct vcpu *v, uint64_t linear, uint32_t info, struct tl
 uint64_t helper_mem_slow(struct vcpu *v, uint64_t linear, uint64_t info)
 {
     unsigned size = info & INFO_SIZE;
-    v->st_slow++;
+    v->count.slow++;
     enum mmu_index index = v->cpl == 3 ? MMU_USER : cpu_mmu_index(v);
     enum access access = info & INFO_WRITE ? ACCESS_WRITE : ACCESS_READ;
     check_canonical(v, linear, info & INFO_STACK);

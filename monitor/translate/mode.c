@@ -46,10 +46,9 @@ uint32_t cpu_mode(const struct vcpu *v)
     mode |= v->cr0 & CR0_PE ? MODE_PE : 0;
     if (cpu_long_active(v) && (v->seg[CPU_CS].attr & SEG_L)) {
         mode |= MODE_LONG;
-        mode |=
-            v->space || (v->cpl < 3 && v->windows && (v->cr4 & CR4_PGE) && (v->cr0 & CR0_PG))
-                ? MODE_WINDOW
-                : 0;
+        mode |= v->space || (v->cpl < 3 && v->windows && (v->cr4 & CR4_PGE) && (v->cr0 & CR0_PG))
+                    ? MODE_WINDOW
+                    : 0;
     } else {
         mode |= mode_segments(v) | (v->flags_sys & FLAG_VM ? MODE_VM : 0);
     }

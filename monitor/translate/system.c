@@ -853,7 +853,7 @@ static _Noreturn void go(struct vcpu *v, uint64_t rip)
 /* 64-bit mode only, as on Intel processors. */
 void helper_syscall(struct vcpu *v, uint64_t next_rip)
 {
-    v->st_sys++;
+    v->count.syscalls++;
     if (!(v->efer & EFER_SCE) || !cpu_long_active(v) || !(v->seg[CPU_CS].attr & SEG_L)) {
         raise_exception(v, EXC_UD, 0);
     }

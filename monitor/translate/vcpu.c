@@ -199,7 +199,7 @@ static bool window_signal(struct vcpu *v, greg_t *regs)
         regs[REG_R14] = (greg_t)v->tmp[4];
     }
     regs[REG_RIP] = (greg_t)(v->cache->rx + s->stub);
-    v->st_redirect++;
+    v->count.window_detours++;
     return true;
 }
 
@@ -215,7 +215,8 @@ static void fault_handler(int sig, siginfo_t *info, void *context)
         return;
     }
     unsigned trap = uc->uc_mcontext.gregs[REG_TRAPNO];
-    if ((trap == EXC_PF || trap == EXC_GP) && sig != SIGBUS && window_signal(v, uc->uc_mcontext.gregs)) {
+    if ((trap == EXC_PF || trap == EXC_GP) && sig != SIGBUS &&
+        window_signal(v, uc->uc_mcontext.gregs)) {
         return;
     }
     if (trap == EXC_PF) { /* the host could not give a page of guest memory */
@@ -378,7 +379,8 @@ static bool translate_set_state(struct engine *engine, unsigned cpu, const struc
     g_autofree char *missing = cpu_state_missing_features(s, offered);
     if (missing) {
         g_set_error(error, g_quark_from_static_string("ringside-engine"), 1,
-                    "The machine was using processor features that this computer does not have: %s. Resume it "
+                    "The machine was using processor features that this computer does not have: "
+                    "%s. Resume it "
                     "on the computer that it was suspended on",
                     missing);
         return false;
@@ -519,7 +521,7 @@ static void enter_guest(struct vcpu *v)
     if (atomic_load(&v->requests) & (REQ_FLUSH | REQ_CODE | REQ_DIRTY)) {
         cpu_service(v);
     }
-    v->exits++;
+    v->count.exits++;
     __asm__ volatile("fxsave64 %0" : "=m"(v->host_fpu));
     fpu_load(v);
     cpu_enter(v);
@@ -548,21 +550,9 @@ static void run_once(struct vcpu *v)
     enter_guest(v);
 }
 
-#include <stdio.h>
-#include <stdlib.h>
-static void *stats_main(void *arg)
-{
-    struct vcpu *v = arg, o = {0};
-    for (;;) { sleep(1);
-#define P(f) fprintf(stderr, #f " %ld ", (long)(v->f - o.f)); o.f = v->f;
-    P(st_fng) P(st_fall) P(st_cr3) P(st_fpage) P(st_sys) P(st_iret) P(exits) P(blocks) P(clones) P(st_insns) P(st_bytes) P(invalidations) P(fills) P(window_fills) P(window_misses) P(st_resolve) P(st_link) P(st_advance) P(st_slow) P(st_learn_drop) P(st_code_written) P(st_redirect) P(st_unlink)
-    fprintf(stderr, "linked %d space %d\n", v->linked_count, v->space); }
-    return 0;
-}
 static void *cpu_main(void *arg)
 {
     struct vcpu *v = arg;
-    if (getenv("RSTATS")) { static pthread_t t; pthread_create(&t, 0, stats_main, v); }
     syscall(SYS_arch_prctl, ARCH_SET_GS, v);
     atomic_store(&v->outside, true);
     while (!(atomic_load(&v->requests) & REQ_EXIT)) {
@@ -595,6 +585,8 @@ static void options_parse(const char *text)
     for (unsigned i = 0; words[i]; i++) {
         if (g_str_equal(words[i], "nochain")) {
             translate_options.no_chain = true;
+        } else if (g_str_equal(words[i], "profile")) {
+            translate_options.profile = true;
         } else if (g_str_equal(words[i], "nowindow")) {
             translate_options.no_windows = true;
         } else if (g_str_has_prefix(words[i], "promote=")) {
@@ -642,6 +634,14 @@ static size_t code_cpus_size(const struct translate *t)
     return (memory_pool_max(t->memory) >> GUEST_PAGE_SHIFT) * sizeof *t->code_cpus;
 }
 
+static void profile_log(const struct vcpu *v)
+{
+#define COUNTER_LOG(name, text)                                                                    \
+    device_log("profile", "cpu %u: %12" G_GUINT64_FORMAT " %s", v->index, v->count.name, text);
+    COUNTERS(COUNTER_LOG)
+#undef COUNTER_LOG
+}
+
 static void translate_destroy(struct engine *engine)
 {
     struct translate *t = (struct translate *)engine;
@@ -653,6 +653,9 @@ static void translate_destroy(struct engine *engine)
         if (t->threads[i].started) {
             cpu_request(v, REQ_EXIT);
             pthread_join(t->threads[i].thread, NULL);
+        }
+        if (translate_options.profile) {
+            profile_log(v);
         }
         cache_free(v->cache);
         windows_free(v);

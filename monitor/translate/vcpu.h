@@ -29,7 +29,7 @@ struct translate {
     GArray *code_queue[MAX_CPUS]; /* of struct code_range, written by others */
     bool running;
     uint64_t dirty_offset, dirty_len; /* pool range whose writes are logged */
-    void *arena; /* address space for windows */
+    void *arena;                      /* address space for windows */
     size_t arena_size;
 };
 
@@ -38,7 +38,7 @@ struct code_range {
 };
 
 struct translate_options {
-    bool no_chain, one_instruction, no_windows;
+    bool no_chain, one_instruction, no_windows, profile;
     uint64_t promote_ticks; /* TSC ticks that an address space runs before it gets windows */
     unsigned tlb_entries;
     size_t cache_size;

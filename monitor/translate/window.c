@@ -27,7 +27,8 @@
 #include "cache.h"
 #include "vcpu.h"
 
-#define GUARD         (1ull << 37) /* bases are known with small indices and displacements: gen_memory.c */
+#define GUARD (1ull << 37) /* bases are known with small indices and displacements: gen_memory.c   \
+                            */
 #define WINDOWS_MAX   24u
 #define SPACES        16u
 #define CHUNK_PAGES   512u
@@ -485,7 +486,7 @@ bool window_fault(struct vcpu *v, uint64_t host, bool write)
     if (!w->global) {
         upkeep(v, start);
     }
-    v->window_fills++;
+    v->count.window_fills++;
     return ok;
 }
 
