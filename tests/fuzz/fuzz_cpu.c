@@ -5,7 +5,7 @@
  * within a second whatever it does, and no memory outside the guest's changes (run it under a
  * sanitizer for that).
  *
- * Usage: fuzz_cpu [--rounds N] [--seed S]
+ * Usage: fuzz_cpu [--rounds N] [--seed S] [--engine-options LIST]
  */
 #include <glib.h>
 #include <stdio.h>
@@ -167,17 +167,20 @@ static bool run_round(struct harness *h)
 int main(int argc, char **argv)
 {
     uint64_t rounds = 300, seed = 0x66757a7a;
+    const char *options = NULL;
     for (int i = 1; i + 1 < argc; i += 2) {
         if (g_str_equal(argv[i], "--rounds")) {
             rounds = g_ascii_strtoull(argv[i + 1], NULL, 0);
         } else if (g_str_equal(argv[i], "--seed")) {
             seed = g_ascii_strtoull(argv[i + 1], NULL, 0);
+        } else if (g_str_equal(argv[i], "--engine-options")) {
+            options = argv[i + 1];
         }
     }
     rng_state = seed ? seed : 1;
     printf("1..1\n# seed %#lx, %lu rounds\n", seed, rounds);
     fflush(stdout);
-    struct harness *h = harness_new(RAM_SIZE, NULL);
+    struct harness *h = harness_new(RAM_SIZE, options);
     bool ok = true;
     for (uint64_t i = 0; i < rounds && ok; i++) {
         uint64_t at = rng_state;
