@@ -303,14 +303,20 @@ static struct tlb2 *tlb2_slot(struct vcpu *v, uint64_t page)
     return &v->tlb2[page % TLB2_SIZE];
 }
 
+/* Bit numbers are hashed: user addresses must not fall on the kernel's large pages. */
+static unsigned large_index(bool giga, uint64_t linear)
+{
+    return (linear >> (giga ? 30 : 22)) * 0x9e3779b97f4a7c15ull >> 52;
+}
+
 static uint64_t *large_word(struct vcpu *v, bool giga, uint64_t linear)
 {
-    return &v->large_map[giga][linear >> (giga ? 30 : 22) >> 6 & 63];
+    return &v->large_map[giga][large_index(giga, linear) / 64];
 }
 
 static uint64_t large_bit(bool giga, uint64_t linear)
 {
-    return 1ull << (linear >> (giga ? 30 : 22) & 63);
+    return 1ull << large_index(giga, linear) % 64;
 }
 
 static void tlb2_from_walk(struct vcpu *v, struct tlb2 *t, uint64_t page, const struct walk *w)

@@ -565,6 +565,7 @@ void window_flush(struct vcpu *v, bool global)
     if (!paging_long(v)) {
         addends_update(v);
         ws->current = NULL;
+        v->space = 0;
     }
     upkeep(v, start);
 }

@@ -328,6 +328,7 @@ static void flushes(void)
     number_pages();
     entries(P | W, P | W, P | W, P | W);
     pt[1] = (DATA + 4096) | P | W;
+    invlpg(LINEAR + 4096);
     CHECK(probe[0] == 0 && probe[1024] == 1);
     pt[0] = (DATA + 0x2000) | P | W;
     invlpg(LINEAR + 8); /* any address of the page */
