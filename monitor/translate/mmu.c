@@ -811,9 +811,6 @@ static void check_alignment(struct vcpu *v, uint64_t linear, uint32_t info)
         (linear & (size - 1))) {
         raise_exception(v, EXC_AC, 0);
     }
-    if ((info & INFO_VECTOR) && (linear & (size - 1))) {
-        raise_exception(v, EXC_GP, 0);
-    }
 }
 
 /* A buffer with the access's alignment that stands in for memory; loaded if the instruction reads.
@@ -851,6 +848,9 @@ uint64_t helper_mem_slow(struct vcpu *v, uint64_t linear, uint64_t info)
     v->count.slow++;
     enum mmu_index index = v->cpl == 3 ? MMU_USER : cpu_mmu_index(v);
     enum access access = info & INFO_WRITE ? ACCESS_WRITE : ACCESS_READ;
+    if ((info & INFO_VECTOR) && (linear & (size - 1))) { /* even where it would be #SS */
+        raise_exception(v, EXC_GP, 0);
+    }
     check_canonical(v, linear, info & INFO_STACK);
     check_canonical(v, linear + size - 1, info & INFO_STACK);
     check_alignment(v, linear, info);
