@@ -228,6 +228,19 @@ static void fault_handler(int sig, siginfo_t *info, void *context)
     uc->uc_mcontext.gregs[REG_RIP] = (greg_t)v->cache->thunk_fault;
 }
 
+/* A CPU that computes for long passes by the run loop now and then, since windows are given out
+ * there. The timer counts the thread's own time: an idle CPU is left alone. */
+#define TICK_SIGNAL SIGUSR2
+#define TICK_NS     10000000
+
+static void tick_handler(int sig)
+{
+    struct vcpu *v = vcpu_current();
+    if (v) {
+        __atomic_store_n(&v->run, 0, __ATOMIC_RELAXED);
+    }
+}
+
 void vcpu_signals_init(void)
 {
     static gsize once;
@@ -239,6 +252,8 @@ void vcpu_signals_init(void)
     for (unsigned i = 0; i < G_N_ELEMENTS(signals); i++) {
         sigaction(signals[i], &sa, &old_actions[signals[i]]);
     }
+    struct sigaction tick = {.sa_handler = tick_handler, .sa_flags = SA_RESTART};
+    sigaction(TICK_SIGNAL, &tick, NULL);
     g_once_init_leave(&once, 1);
 }
 
@@ -550,10 +565,22 @@ static void run_once(struct vcpu *v)
     enter_guest(v);
 }
 
+/* Without a timer the guest's own interrupts have to do. */
+static bool tick_start(timer_t *timer)
+{
+    struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = TICK_SIGNAL};
+    struct itimerspec every = {{0, TICK_NS}, {0, TICK_NS}};
+    event._sigev_un._tid = syscall(SYS_gettid);
+    return timer_create(CLOCK_THREAD_CPUTIME_ID, &event, timer) == 0 &&
+           timer_settime(*timer, 0, &every, NULL) == 0;
+}
+
 static void *cpu_main(void *arg)
 {
     struct vcpu *v = arg;
+    timer_t timer;
     syscall(SYS_arch_prctl, ARCH_SET_GS, v);
+    bool ticks = tick_start(&timer);
     atomic_store(&v->outside, true);
     while (!(atomic_load(&v->requests) & REQ_EXIT)) {
         if (parked(v)) {
@@ -561,6 +588,9 @@ static void *cpu_main(void *arg)
         } else {
             run_once(v);
         }
+    }
+    if (ticks) {
+        timer_delete(timer);
     }
     return NULL;
 }
