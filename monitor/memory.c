@@ -350,19 +350,34 @@ static void page_info_fill(const struct range *range, uint64_t gpa, struct page_
     out->log_dirty = m->log_dirty;
 }
 
-void memory_lookup_page(struct memory *mem, uint64_t gpa, struct page_info *out)
+void memory_lookup_pages(struct memory *mem, uint64_t gpa, struct page_info *out, uint64_t *start,
+                         uint64_t *end)
 {
+    const uint64_t below = GUEST_PAGE_SIZE - 1;
     unsigned epoch = atomic_load(&mem->epoch) & 1;
     const struct range *range;
 
-    gpa &= ~(uint64_t)(GUEST_PAGE_SIZE - 1);
+    *start = gpa & ~below;
+    *end = *start + GUEST_PAGE_SIZE;
     *out = (struct page_info){0};
     atomic_fetch_add(&mem->readers[epoch], 1);
-    range = view_find(atomic_load(&mem->view), gpa);
-    if (range && range->end - gpa >= GUEST_PAGE_SIZE) {
-        page_info_fill(range, gpa, out);
+    range = view_find(atomic_load(&mem->view), *start);
+    if (range && range->end - *start >= GUEST_PAGE_SIZE) {
+        *start = (range->start + below) & ~below;
+        *end = range->end & ~below;
+        page_info_fill(range, *start, out);
     }
     atomic_fetch_sub(&mem->readers[epoch], 1);
+}
+
+void memory_lookup_page(struct memory *mem, uint64_t gpa, struct page_info *out)
+{
+    uint64_t start, end, offset;
+
+    memory_lookup_pages(mem, gpa, out, &start, &end);
+    offset = (gpa & ~(uint64_t)(GUEST_PAGE_SIZE - 1)) - start;
+    out->read = out->read ? out->read + offset : NULL;
+    out->write = out->write ? out->write + offset : NULL;
 }
 
 void memory_each(struct memory *mem,

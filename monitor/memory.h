@@ -99,6 +99,10 @@ struct page_info {
     bool log_dirty;
 };
 void memory_lookup_page(struct memory *mem, uint64_t gpa, struct page_info *out);
+/* The same for the first of all pages around `gpa` that go on like it in the pool (or are all
+ * handlers'): whole pages, [*start, *end). */
+void memory_lookup_pages(struct memory *mem, uint64_t gpa, struct page_info *out, uint64_t *start,
+                         uint64_t *end);
 
 /* All that is mapped, by rising address and without overlaps: what [start, end) belongs to. Machine lock held. */
 void memory_each(struct memory *mem,

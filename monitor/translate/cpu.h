@@ -31,7 +31,7 @@
 #define TLB2_SIZE    4096u
 #define JUMP_SIZE    65536u /* the index is the low half of the rip's CRC */
 #define JUMP_SLOTS   8u
-#define PAGES_CACHED 1024u
+#define EXTENTS      8u
 #define BOUNCE_SIZE  512u
 #define MAX_CPUS     32u
 #define PHYS_BITS    40u
@@ -213,9 +213,10 @@ struct linked_page {
 #define LINKED_BITS  14
 #define LINKED_PAGES (1u << LINKED_BITS)
 
-struct page_cached {
-    uint64_t gpa;
-    struct page_info info;
+/* Guest-physical pages that are of one kind and follow each other in the pool. */
+struct extent {
+    uint64_t start, size;
+    struct page_info first;
 };
 
 /* A segment register with what fast checks need: offsets above limit_read/limit_write go to the
@@ -351,7 +352,8 @@ struct vcpu {
     uint8_t *finish_ptr[2];
 
     struct tlb2 tlb2[TLB2_SIZE];
-    struct page_cached pages[PAGES_CACHED];
+    struct extent extent[EXTENTS]; /* looked up lately */
+    unsigned extent_next;
     struct resolved recent[RESOLVED_SIZE];
     uint32_t gen, gen_global, gen_next;
     uint32_t pcid_gen[4096];

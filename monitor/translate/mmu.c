@@ -27,22 +27,36 @@ enum { PF_P = 1, PF_W = 2, PF_U = 4, PF_RSVD = 8, PF_I = 16 };
 
 void page_cache_flush(struct vcpu *v)
 {
-    for (unsigned i = 0; i < PAGES_CACHED; i++) {
-        v->pages[i].gpa = ~0ull;
+    for (unsigned i = 0; i < EXTENTS; i++) {
+        v->extent[i].size = 0;
     }
 }
 
-static const struct page_info *page_lookup(struct vcpu *v, uint64_t gpa)
+static struct extent *extent_find(struct vcpu *v, uint64_t gpa)
 {
-    gpa &= ~0xfffull;
-    struct page_cached *c = &v->pages[(gpa >> GUEST_PAGE_SHIFT) % PAGES_CACHED];
-    if (c->gpa != gpa) {
-        fpu_save(v);
-        memory_lookup_page(v->engine->memory, gpa, &c->info);
-        fpu_load(v);
-        c->gpa = gpa;
+    for (unsigned i = 0; i < EXTENTS; i++) {
+        struct extent *e = &v->extent[i];
+        if (gpa - e->start < e->size) {
+            return e;
+        }
     }
-    return &c->info;
+    struct extent *e = &v->extent[v->extent_next++ % EXTENTS];
+    uint64_t end;
+    fpu_save(v);
+    memory_lookup_pages(v->engine->memory, gpa, &e->first, &e->start, &end);
+    fpu_load(v);
+    e->size = end - e->start;
+    return e;
+}
+
+static struct page_info page_lookup(struct vcpu *v, uint64_t gpa)
+{
+    const struct extent *e = extent_find(v, gpa);
+    struct page_info p = e->first;
+    uint64_t offset = (gpa & ~0xfffull) - e->start;
+    p.read = p.read ? p.read + offset : NULL;
+    p.write = p.write ? p.write + offset : NULL;
+    return p;
 }
 
 /* --- page tables --- */
@@ -60,12 +74,12 @@ struct walk {
 
 static bool entry_read(struct vcpu *v, uint64_t gpa, bool wide, uint64_t *value)
 {
-    const struct page_info *p = page_lookup(v, gpa);
-    if (!p->read) {
+    struct page_info p = page_lookup(v, gpa);
+    if (!p.read) {
         *value = 0;
         return false;
     }
-    uint8_t *at = p->read + (gpa & 0xfff);
+    uint8_t *at = p.read + (gpa & 0xfff);
     *value = wide ? __atomic_load_n((uint64_t *)at, __ATOMIC_RELAXED)
                   : __atomic_load_n((uint32_t *)at, __ATOMIC_RELAXED);
     return true;
@@ -74,11 +88,11 @@ static bool entry_read(struct vcpu *v, uint64_t gpa, bool wide, uint64_t *value)
 /* Sets bits in an entry unless it changed meanwhile; false: look again. */
 static bool entry_set(struct vcpu *v, uint64_t gpa, bool wide, uint64_t old, uint64_t bits)
 {
-    const struct page_info *p = page_lookup(v, gpa);
-    if (!p->write || (old & bits) == bits) {
+    struct page_info p = page_lookup(v, gpa);
+    if (!p.write || (old & bits) == bits) {
         return true;
     }
-    uint8_t *at = p->write + (gpa & 0xfff);
+    uint8_t *at = p.write + (gpa & 0xfff);
     bool done;
     if (wide) {
         done = __atomic_compare_exchange_n((uint64_t *)at, &old, old | bits, false,
@@ -263,19 +277,19 @@ bool mmu_leaf(struct vcpu *v, uint64_t linear, struct leaf *leaf)
         }
         table = e;
     }
-    const struct page_info *p = page_lookup(v, table & PTE_ADDR);
-    *leaf = (struct leaf){(const uint64_t *)p->read, 0, 0, bits & PTE_U, bits & PTE_W, nx != 0};
-    return p->read != NULL;
+    struct page_info p = page_lookup(v, table & PTE_ADDR);
+    *leaf = (struct leaf){(const uint64_t *)p.read, 0, 0, bits & PTE_U, bits & PTE_W, nx != 0};
+    return p.read != NULL;
 }
 
 bool mmu_pool_page(struct vcpu *v, uint64_t gpa, uint64_t *page, bool *writable)
 {
-    const struct page_info *p = page_lookup(v, gpa);
-    if (!p->read) {
+    struct page_info p = page_lookup(v, gpa);
+    if (!p.read) {
         return false;
     }
-    *page = (p->read - v->engine->pool) >> GUEST_PAGE_SHIFT;
-    *writable = p->write == p->read && !p->log_dirty;
+    *page = (p.read - v->engine->pool) >> GUEST_PAGE_SHIFT;
+    *writable = p.write == p.read && !p.log_dirty;
     return true;
 }
 
@@ -321,16 +335,16 @@ static uint64_t large_bit(bool giga, uint64_t linear)
 
 static void tlb2_from_walk(struct vcpu *v, struct tlb2 *t, uint64_t page, const struct walk *w)
 {
-    const struct page_info *p = page_lookup(v, w->gpa);
+    struct page_info p = page_lookup(v, w->gpa);
     t->page = page;
     t->gen = w->global ? v->gen_global : v->gen;
     t->gpa = w->gpa;
-    t->read = p->read;
-    t->write = p->write;
+    t->read = p.read;
+    t->write = p.write;
     t->bits = (w->bits & PTE_U ? TLB2_USER : 0) | (w->bits & PTE_W ? TLB2_WRITE : 0) |
               (w->bits & PTE_NX ? TLB2_NX : 0) | (w->dirty ? TLB2_DIRTY : 0) |
               (w->global ? TLB2_GLOBAL : 0) | (w->large ? TLB2_LARGE : 0) |
-              (p->log_dirty ? TLB2_LOG : 0);
+              (p.log_dirty ? TLB2_LOG : 0);
     if (w->large) {
         *large_word(v, w->large == 30, page << GUEST_PAGE_SHIFT) |=
             large_bit(w->large == 30, page << GUEST_PAGE_SHIFT);
