@@ -156,7 +156,7 @@ void cache_flush(struct vcpu *v)
     for (unsigned i = 0; i < LINKED_PAGES; i++) {
         v->linked[i] = (struct linked_page){0};
     }
-    v->linked_count = v->linked_user = 0;
+    v->linked_count = v->linked_local = 0;
 }
 
 static bool region_full(const struct region *r)

@@ -145,9 +145,11 @@ struct block *block_clone(struct vcpu *v, const struct block *from, uint64_t lin
 /* link.c: links between pages hold while the target's page is mapped where it was. */
 void link_detach(struct code_cache *c, struct link *link); /* takes it back */
 void link_make(struct vcpu *v, struct link *link, struct block *to);
+/* Makes a new block's link lead to a place in the block itself. */
+void link_close(struct code_cache *c, struct link *link, const uint8_t *code);
 void links_check(struct vcpu *v, uint32_t space); /* 0: the kernel's */
 void links_flush_page(struct vcpu *v, uint64_t linear);
-void links_drop_user(struct vcpu *v); /* another address space is in force */
+void links_drop_local(struct vcpu *v); /* another address space is in force */
 
 /* gen.c: translates from `bytes`, which holds `room` bytes from `linear` on, `page_room` of them in
  * its page, and appends the block to the current region. NULL: the first instruction goes on in the

@@ -207,8 +207,8 @@ struct site_hint {
 struct linked_page {
     uint64_t linear, page; /* pool offset */
     struct link *links;
-    uint32_t space;
-    bool used;
+    uint32_t space; /* 0: a global page of the kernel's */
+    bool used, user;
 };
 #define LINKED_BITS  14
 #define LINKED_PAGES (1u << LINKED_BITS)
@@ -381,7 +381,7 @@ struct vcpu {
     uint64_t page_faults;
     struct site_hint hints[SITE_HINTS];
     struct linked_page linked[LINKED_PAGES];
-    unsigned linked_count, linked_user;
+    unsigned linked_count, linked_local; /* local: of an address space */
 };
 
 /* Instruction semantics of mode. */

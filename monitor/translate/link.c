@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Links from block to block that cross pages. Such a link holds while the target's page is mapped
- * where it was, which is so for the kernel's global pages, and for user code of an address space
+ * where it was, which is so for the kernel's global pages, and for all pages of an address space
  * that has a number (vcpu.space), until the guest invalidates. The pages that such links lead to
  * are kept in a table; at a flush each is compared with the page tables.
  */
@@ -65,7 +65,7 @@ static void page_unlink(struct vcpu *v, struct linked_page *p)
     }
     p->used = false;
     v->linked_count--;
-    v->linked_user -= p->space != 0;
+    v->linked_local -= p->space != 0;
 }
 
 /* Is the page still code at the same place, for the privilege that runs there? */
@@ -73,7 +73,7 @@ static bool page_holds(struct vcpu *v, const struct linked_page *p)
 {
     struct leaf l;
     uint64_t page;
-    bool writable, user = p->space != 0;
+    bool writable;
     if (!cpu_long_active(v) || !(v->cr0 & CR0_PG) || !mmu_leaf(v, p->linear, &l)) {
         return false;
     }
@@ -83,8 +83,8 @@ static bool page_holds(struct vcpu *v, const struct linked_page *p)
         l.table ? e & 0x000ffffffffff000ull : l.gpa + ((uint64_t)slot << GUEST_PAGE_SHIFT);
     bool executable = (e & PTE_P) && (e & PTE_A) && !(e & PTE_NX) && !l.nx &&
                       !(l.table && (e & mmu_reserved(v, false)));
-    bool right = user ? l.user && (e & PTE_U)
-                      : (e & PTE_G) && (v->cr4 & CR4_PGE) && !(l.user && (e & PTE_U));
+    bool user = l.user && (e & PTE_U), global = (e & PTE_G) && (v->cr4 & CR4_PGE);
+    bool right = user == p->user && (p->space || global);
     return executable && right && mmu_pool_page(v, gpa, &page, &writable) &&
            page << GUEST_PAGE_SHIFT == p->page;
 }
@@ -111,9 +111,9 @@ void links_flush_page(struct vcpu *v, uint64_t linear)
     }
 }
 
-void links_drop_user(struct vcpu *v)
+void links_drop_local(struct vcpu *v)
 {
-    for (unsigned i = 0; i < LINKED_PAGES && v->linked_user; i++) {
+    for (unsigned i = 0; i < LINKED_PAGES && v->linked_local; i++) {
         if (v->linked[i].used && v->linked[i].space) {
             page_unlink(v, &v->linked[i]);
         }
@@ -125,21 +125,21 @@ void links_drop_user(struct vcpu *v)
 static struct linked_page *page_note(struct vcpu *v, const struct block *to)
 {
     bool user = (v->cache->modes[to->mode].flags & MODE_CPL) == 3;
-    uint32_t space = user ? v->space : 0;
-    if (user ? !space : !to->global) {
+    uint32_t space = user || !to->global ? v->space : 0;
+    if (!space && (user || !to->global)) {
         return NULL;
     }
     struct linked_page *p = page_slot(v, to->linear, space);
-    if (p->used && p->space == space && p->page == to->page[0] &&
+    if (p->used && p->space == space && p->user == user && p->page == to->page[0] &&
         p->linear >> GUEST_PAGE_SHIFT == to->linear >> GUEST_PAGE_SHIFT) {
         return p;
     }
     if (p->used) {
         page_unlink(v, p);
     }
-    *p = (struct linked_page){to->linear & ~0xfffull, to->page[0], NULL, space, true};
+    *p = (struct linked_page){to->linear & ~0xfffull, to->page[0], NULL, space, true, user};
     v->linked_count++;
-    v->linked_user += user;
+    v->linked_local += space != 0;
     if (!page_holds(v, p)) {
         page_unlink(v, p);
     }

@@ -27,17 +27,19 @@
 #include "cache.h"
 #include "vcpu.h"
 
-#define GUARD (1ull << 37) /* bases are known with small indices and displacements: gen_memory.c   \
-                            */
+#define GUARD         (1ull << 37) /* bases are known with small indices and displacements */
 #define WINDOWS_MAX   24u
 #define SPACES        16u
 #define CHUNK_PAGES   512u
 #define CHUNK_SHIFT   21u
 #define CHUNKS        12288u
 #define CHUNK_HASH    8192u
-#define SIGNAL_TICKS  8000u  /* what a fault on the host costs besides our own part */
-#define FAULT_TICKS   25000u /* what a page fault of the guest's would cost with windows */
-#define AROUND        16u    /* neighbours that are mapped along */
+#define SIGNAL_TICKS  8000u        /* what a fault on the host costs besides our own part */
+#define FAULT_TICKS   25000u       /* what a page fault of the guest's would cost with windows */
+#define UPKEEP_SLACK  250000000ull /* about 100 ms: programs touch much memory when they start */
+#define AROUND        16u          /* neighbours that are mapped along */
+#define CHURN_MAX     256u /* pages dropped one by one before a chunk stays empty for a while */
+#define CHURN_TICKS   (1ull << 28)
 #define RUNS_MAX      45000u /* separate mappings; vm.max_map_count is 65530 */
 #define PAGE_WRITABLE (1u << 31)
 #define NONE          0xffffffffu
@@ -54,9 +56,12 @@ struct chunk {
     uint64_t region; /* linear address >> CHUNK_SHIFT */
     uint32_t window, count;
     uint32_t hash_next, window_next; /* window_next links free ones too */
+    uint32_t churn;                  /* pages dropped by INVLPG */
+    uint64_t quiet;                  /* TSC until when nothing is mapped */
     uint32_t page[CHUNK_PAGES];      /* pool page + 1 | PAGE_WRITABLE, 0: nothing */
     uint32_t frame[CHUNK_PAGES];     /* guest-physical page number */
-    uint32_t same_next[CHUNK_PAGES]; /* the next place where this pool page is mapped */
+    uint32_t same_next[CHUNK_PAGES]; /* the next place where this pool page is mapped, */
+    uint32_t same_last[CHUNK_PAGES]; /* and the one before: places are as in windows.head */
 };
 
 struct window {
@@ -134,7 +139,8 @@ static struct chunk *chunk_make(struct windows *ws, uint32_t window, uint64_t re
     uint32_t *bucket = chunk_bucket(ws, window, region);
     c->region = region;
     c->window = window;
-    c->count = 0;
+    c->count = c->churn = 0;
+    c->quiet = 0;
     for (unsigned k = 0; k < CHUNK_PAGES; k++) {
         c->page[k] = 0;
     }
@@ -156,17 +162,35 @@ static uint64_t chunk_host(const struct vcpu *v, const struct chunk *c, unsigned
            ((uint64_t)slot << GUEST_PAGE_SHIFT);
 }
 
+static uint32_t *same_at(struct windows *ws, uint32_t place, bool next)
+{
+    struct chunk *c = &ws->chunk[(place - 1) / CHUNK_PAGES];
+    return next ? &c->same_next[(place - 1) % CHUNK_PAGES]
+                : &c->same_last[(place - 1) % CHUNK_PAGES];
+}
+
 static void same_unlink(struct windows *ws, struct chunk *c, unsigned slot)
 {
-    uint32_t self = 1 + (uint32_t)(c - ws->chunk) * CHUNK_PAGES + slot;
-    uint32_t *at = &ws->head[(c->page[slot] & ~PAGE_WRITABLE) - 1];
-    while (*at && *at != self) {
-        struct chunk *o = &ws->chunk[(*at - 1) / CHUNK_PAGES];
-        at = &o->same_next[(*at - 1) % CHUNK_PAGES];
+    uint32_t next = c->same_next[slot], last = c->same_last[slot];
+    if (next) {
+        *same_at(ws, next, false) = last;
     }
-    if (*at) {
-        *at = c->same_next[slot];
+    if (last) {
+        *same_at(ws, last, true) = next;
+    } else {
+        ws->head[(c->page[slot] & ~PAGE_WRITABLE) - 1] = next;
     }
+}
+
+static void same_link(struct windows *ws, struct chunk *c, unsigned slot, uint64_t page)
+{
+    uint32_t self = 1 + (uint32_t)(c - ws->chunk) * CHUNK_PAGES + slot, next = ws->head[page];
+    c->same_next[slot] = next;
+    c->same_last[slot] = 0;
+    if (next) {
+        *same_at(ws, next, false) = self;
+    }
+    ws->head[page] = self;
 }
 
 static void slots_unmap(struct vcpu *v, struct chunk *c, unsigned slot, unsigned n)
@@ -205,8 +229,7 @@ static bool slots_map(struct vcpu *v, struct chunk *c, unsigned slot, unsigned n
             ws->window[c->window].pages++;
         }
         c->page[k] = (page + i + 1) | (writable ? PAGE_WRITABLE : 0);
-        c->same_next[k] = ws->head[page + i];
-        ws->head[page + i] = 1 + (uint32_t)(c - ws->chunk) * CHUNK_PAGES + k;
+        same_link(ws, c, k, page + i);
     }
     return true;
 }
@@ -467,6 +490,9 @@ static bool window_fill(struct vcpu *v, struct window *w, uint64_t linear, bool 
         window_drop_all(v);
         return false;
     }
+    if (c->quiet && __rdtsc() < c->quiet) {
+        return false;
+    }
     unsigned first = l.table ? slot & ~(AROUND - 1) : 0;
     return fill(v, w, c, &l, first, l.table ? first + AROUND : CHUNK_PAGES, slot, write);
 }
@@ -564,6 +590,7 @@ void window_flush(struct vcpu *v, bool global)
     }
     if (!paging_long(v)) {
         addends_update(v);
+        links_drop_local(v);
         ws->current = NULL;
         v->space = 0;
     }
@@ -581,6 +608,16 @@ void window_flush_pcid(struct vcpu *v, unsigned pcid)
     }
     for (unsigned i = 0; i < SPACES; i++) {
         ws->space[i].stale |= ws->space[i].pcid == pcid;
+    }
+}
+
+/* The kernel's fixmaps and the like are mapped and unmapped page by page, for one access each: the
+ * TLB is better at that. */
+static void chunk_churn(struct chunk *c)
+{
+    if (++c->churn == CHURN_MAX) {
+        c->quiet = __rdtsc() + CHURN_TICKS;
+        c->churn = 0;
     }
 }
 
@@ -605,6 +642,9 @@ void window_flush_page(struct vcpu *v, uint64_t linear, uint64_t size)
                 chunk_check(v, w, c, 0, CHUNK_PAGES);
             } else if (c && c->page[slot]) {
                 chunk_check(v, w, c, slot, slot + 1);
+                if (w->kernel && !c->page[slot]) {
+                    chunk_churn(c);
+                }
             }
         }
     }
@@ -710,11 +750,13 @@ static void space_judge(struct vcpu *v)
         s->promoted = true;
         s->id = ++ws->last_id;
         s->ran = s->upkeep = 0;
-    } else if (s->promoted && s->upkeep > s->ran / 3 + translate_options.promote_ticks) {
+    } else if (s->promoted && s->upkeep > s->ran / 3 + UPKEEP_SLACK) {
         spaces_retire_windows(v, s);
         addends_update(v);
+        links_drop_local(v);
         s->promoted = false;
-        s->threshold = s->threshold < 1ull << 36 ? s->threshold * 4 : s->threshold;
+        s->threshold =
+            s->threshold < 32 * translate_options.promote_ticks ? s->threshold * 4 : s->threshold;
         s->ran = s->upkeep = 0;
     } else if (s->ran > 1ull << 30) { /* let the past fade */
         s->ran /= 2;
@@ -759,7 +801,7 @@ void window_load_cr3(struct vcpu *v, bool keep)
     }
     space_judge(v);
     if (s != last) {
-        links_drop_user(v);
+        links_drop_local(v);
     }
     if (s->promoted) {
         if (s == last && (!keep || s->stale)) {
