@@ -120,7 +120,7 @@ static void region_reset(struct code_cache *c, unsigned i)
     struct region *r = &c->region[i];
     size_t start = c->start + i * c->region_size;
     r->used = start;
-    r->end = r->cold = start + (c->region_size / 8 * 5 & ~63ul);
+    r->end = r->cold = start + (c->region_size / 16 * c->hot_share & ~63ul);
     r->cold_end = start + c->region_size;
     r->blocks_count = r->sites_count = r->window_sites_count = r->links_count = r->fixes_count = 0;
 }
@@ -142,6 +142,7 @@ void cache_flush(struct vcpu *v)
         c->pages[i] = NULL;
     }
     c->region_size = (c->size - c->start) / CACHE_REGIONS & ~63ul;
+    c->hot_share = 7;
     c->current = 0;
     c->page_pool_used = 0;
     for (unsigned i = 0; i < CACHE_REGIONS; i++) {
@@ -498,6 +499,16 @@ void block_invalidate(struct vcpu *v, uint64_t offset, uint64_t len)
     }
 }
 
+/* The next region is divided between code and slow paths as the last one would have liked to be. */
+static void hot_share_update(struct code_cache *c)
+{
+    const struct region *r = cache_region(c);
+    size_t start = c->start + c->current * c->region_size;
+    size_t hot = r->used - start, cold = r->cold - r->end;
+    unsigned share = (hot * 16 + cold) / (hot + cold + 1);
+    c->hot_share = share < 5 ? 5 : share > 11 ? 11 : share;
+}
+
 /* Makes room: empties the oldest region. */
 static void cache_advance(struct vcpu *v)
 {
@@ -506,6 +517,7 @@ static void cache_advance(struct vcpu *v)
         cache_flush(v);
         return;
     }
+    hot_share_update(c);
     c->current = (c->current + 1) % CACHE_REGIONS;
     struct region *r = cache_region(c);
     for (size_t i = 0; i < r->blocks_count; i++) {

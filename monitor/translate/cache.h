@@ -114,6 +114,7 @@ struct code_cache {
     struct region region[CACHE_REGIONS];
     unsigned current; /* the region being filled; the next one holds the oldest code */
     size_t region_size;
+    unsigned hot_share; /* sixteenths of a region that are not for slow paths */
     struct page_blocks *page_pool;
     size_t page_pool_used;
     uint64_t hash[BLOCK_HASH][BLOCK_WAYS]; /* of block pointers, tagged; latest first */
