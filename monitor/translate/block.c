@@ -656,19 +656,22 @@ static void window_learn_here(struct vcpu *v, uint64_t linear, uint64_t info, bo
     }
 }
 
-/* The slow path of a windowed access. */
-uint64_t helper_window_miss(struct vcpu *v, uint64_t linear, uint64_t info)
-{
-    uint64_t addend = helper_mem_slow(v, linear, info);
-    window_learn_here(v, linear, info, false); /* only if it was no fault */
-    return addend;
-}
-
 void helper_window_anchor(struct vcpu *v, uint64_t linear, uint64_t info)
 {
     window_learn_here(v, linear, info, true);
     cpu_sync_rip(v);
     cpu_resume(v);
+}
+
+/* The slow path of a windowed access. */
+uint64_t helper_window_miss(struct vcpu *v, uint64_t linear, uint64_t info)
+{
+    if ((info & INFO_LOOP) && window_unit(v, linear) != (int8_t)(info >> INFO_UNIT_SHIFT)) {
+        helper_window_anchor(v, linear, info);
+    }
+    uint64_t addend = helper_mem_slow(v, linear, info);
+    window_learn_here(v, linear, info, false); /* only if it was no fault */
+    return addend;
 }
 
 /* --- resolving --- */

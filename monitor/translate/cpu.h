@@ -6,9 +6,10 @@
  * host's x87/SSE/AVX registers are the guest's, the arithmetic flags are in EFLAGS and the guest's
  * registers are in host registers:
  *
- *   rax rdx rbx rbp rsi rdi r8-r11   themselves
- *   rcx -> r13, rsp -> r12           renamed (rcx is scratch: JRCXZ tests without touching flags)
- *   r12-r15                          in vcpu.gpr[]
+ *   rax rdx rbx rbp rsi rdi      themselves
+ *   rcx -> r13, rsp -> r12       renamed (rcx is scratch: JRCXZ tests without touching flags)
+ *   r12-r15 -> r8-r11            renamed, since compilers use them more than
+ *   r8-r11                       in vcpu.gpr[]
  *   host rcx, r14, r15               scratch; host rsp is the thread's own stack
  *
  * Helpers (C, built with -mgeneral-regs-only so that they leave the vector registers alone) are
@@ -466,7 +467,8 @@ enum {
     INFO_ALIGN = 1 << 13,
     INFO_VECTOR = 1 << 14,
     INFO_SECOND = 1 << 19, /* the instruction's second access */
-    INFO_ANY = 1 << 20     /* a windowed access that expects no unit in particular */
+    INFO_ANY = 1 << 20,    /* a windowed access that expects no unit in particular */
+    INFO_LOOP = 1 << 21    /* not compared in each round: in another unit the block ends */
 };
 #define INFO_UNIT_SHIFT 24 /* the unit that a windowed access expects, 8 bits */
 #define INFO_SEG_SHIFT  16

@@ -255,6 +255,15 @@ static inline uint8_t *emit_jmp(struct emitter *e)
     emit32(e, 0);
     return e->p - 4;
 }
+/* Fills up with NOPs (SDM vol. 2, NOP: recommended sequences of 1 to 4 bytes). */
+static inline void emit_align(struct emitter *e, unsigned align)
+{
+    static const char nop[5][4] = {"", "\x90", "\x66\x90", "\x0f\x1f\x00", "\x0f\x1f\x40\x00"};
+    for (unsigned n; (n = -(uintptr_t)e->p & (align - 1));) {
+        n = n < 4 ? n : 4;
+        emit_bytes(e, nop[n], n);
+    }
+}
 static inline uint8_t *emit_jcc(struct emitter *e, unsigned cc)
 {
     emit8(e, 0x0f);

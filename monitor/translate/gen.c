@@ -234,13 +234,21 @@ static void insn_make_bad(struct insn *in, bool too_long)
 
 #define BRANCHES_MAX 6
 
+/* Code of address spaces that have windows; of the kernel, what runs before it has global pages: to
+ * unpack itself. */
+static bool runs_long(const struct gen *g)
+{
+    bool kernel = (g->mode & MODE_CPL) != 3;
+    return (g->mode & MODE_WINDOW) && (!kernel || (g->v->space && !(g->v->cr4 & CR4_PGE)));
+}
+
 /* Code of long-running programs goes on behind forward conditional branches. */
 static bool goes_on_behind(const struct gen *g, struct insn *in, unsigned *branches)
 {
     bool loop = in->d.mnemonic == ZYDIS_MNEMONIC_LOOP || in->d.mnemonic == ZYDIS_MNEMONIC_LOOPE ||
                 in->d.mnemonic == ZYDIS_MNEMONIC_LOOPNE || in->d.mnemonic == ZYDIS_MNEMONIC_JRCXZ ||
                 in->d.mnemonic == ZYDIS_MNEMONIC_JECXZ;
-    if ((g->mode & (MODE_CPL | MODE_WINDOW)) != (MODE_CPL | MODE_WINDOW) || loop ||
+    if (!runs_long(g) || loop ||
         in->op[0].imm.value.s <= 0 || ++*branches > BRANCHES_MAX) {
         return false;
     }
@@ -275,6 +283,7 @@ static bool block_decode(struct gen *g, const uint8_t *bytes, unsigned room, uns
             break; /* straddles: a block of its own */
         }
         insn_flags(in);
+        in->unit[0] = in->unit[1] = NO_UNIT;
         offset += in->d.length;
         g->n++;
         if (in->d.meta.category == ZYDIS_CATEGORY_COND_BR && goes_on_behind(g, in, &branches)) {
@@ -429,6 +438,10 @@ static bool gen_fpu_gate(struct gen *g)
 static void gen_one(struct gen *g)
 {
     struct insn *in = g->in;
+    g->cached_before = g->cached;
+    cached_clear(g);
+    g->made_before = g->made;
+    g->made.ok = false;
     if (in->d.mnemonic == ZYDIS_MNEMONIC_INVALID && in->too_long) {
         gen_call_imm(g, HELPER(helper_raise_gp), 0, 0);
         g->ended = true;
@@ -440,7 +453,11 @@ static void gen_one(struct gen *g)
         gen_ud(g);
         return;
     }
-    if (gen_fpu_gate(g) || gen_branch(g) || gen_system(g)) {
+    if (gen_fpu_gate(g) || gen_branch(g)) {
+        return;
+    }
+    if (gen_system(g)) {
+        g->made.ok = false;
         return;
     }
     gen_copy(g);
@@ -468,6 +485,9 @@ static struct block *block_commit(struct gen *g, unsigned guest_size, uint64_t l
     memcpy(b->window_sites, g->window_sites, g->window_sites_count * sizeof *b->window_sites);
     r->links_count += b->links;
     b->valid = true;
+    if (g->loop.link) {
+        link_close(c, g->loop.link, g->loop.start);
+    }
     r->blocks_count++;
     r->used = (b->code_end + 15) & ~15u;
     r->cold = b->cold_end;
@@ -485,6 +505,41 @@ static struct gen *gen_get_scratch(struct code_cache *c)
     return c->scratch;
 }
 
+/* Does the block jump back to its start? Only where the second copy has something to gain. */
+static bool loop_wanted(const struct gen *g, uint64_t rip)
+{
+    const struct insn *last = &g->insns[g->n - 1];
+    return (g->mode & MODE_WINDOW) && gen_is_jump_to(g, last, rip) && !translate_options.no_chain &&
+           !(g->mode & (MODE_STEP | MODE_TF | MODE_DEBUG));
+}
+
+/* Returns how many bytes of the guest's the code stands for. */
+static unsigned gen_instructions(struct gen *g)
+{
+    unsigned size = 0;
+    const uint8_t *limit = g->e.p + BLOCK_ROOM / 2;
+    for (g->i = 0; g->i < g->n && !g->ended; g->i++) {
+        g->in = &g->insns[g->i];
+        g->next_rip = g->in->rip + g->in->d.length;
+        if (!g->long_mode) {
+            g->next_rip = (uint32_t)g->next_rip;
+        }
+        if (g->e.p > limit || g->slows > MAX_SLOWS - 8 || g->sites_count > MAX_SITES / 4) {
+            g->next_rip = g->in->rip;
+            g->loop.rounds = 0;
+            break;
+        }
+        gen_site(g);
+        g->address = (struct address){.base = NO_REG};
+        g->accesses = 0;
+        g->r15_kept = g->r15_used = false;
+        gen_one(g);
+        known_update(g);
+        size = g->in->offset + g->in->d.length;
+    }
+    return size;
+}
+
 struct block *block_translate_bytes(struct vcpu *v, uint64_t linear, uint32_t mode_number,
                                     const uint8_t *bytes, unsigned room, unsigned page_room)
 {
@@ -499,8 +554,11 @@ struct block *block_translate_bytes(struct vcpu *v, uint64_t linear, uint32_t mo
     g->cs_base = c->modes[mode_number].cs_base;
     g->long_mode = g->mode & MODE_LONG;
     g->address = (struct address){.base = NO_REG};
-    memset(g->known, 0, sizeof g->known);
-    g->written = g->small = 0;
+    known_reset(g);
+    cached_clear(g);
+    g->made.ok = false;
+    memset(&g->loop, 0, sizeof g->loop);
+    g->written = 0;
     g->called = g->no_window = g->call_movable = false;
     g->r15_unit = NO_UNIT;
     g->fixes_count = 0;
@@ -522,25 +580,13 @@ struct block *block_translate_bytes(struct vcpu *v, uint64_t linear, uint32_t mo
     b->code = r->used;
     b->link = r->links + r->links_count;
     g->e = (struct emitter){c->rw + r->used, c->rw + r->end};
-    unsigned size = 0;
-    uint8_t *limit = g->e.p + BLOCK_ROOM / 2;
-    for (g->i = 0; g->i < g->n && !g->ended; g->i++) {
-        g->in = &g->insns[g->i];
-        g->next_rip = g->in->rip + g->in->d.length;
-        if (!g->long_mode) {
-            g->next_rip = (uint32_t)g->next_rip;
+    g->loop.wanted = loop_wanted(g, rip);
+    unsigned size = gen_instructions(g);
+    if (g->loop.again) {
+        loop_begin(g, runs_long(g));
+        while (g->loop.rounds--) {
+            gen_instructions(g);
         }
-        if (g->e.p > limit || g->slows > MAX_SLOWS - 8 || g->sites_count > MAX_SITES / 4) {
-            g->next_rip = g->in->rip;
-            break;
-        }
-        gen_site(g);
-        g->address = (struct address){.base = NO_REG};
-        g->accesses = 0;
-        g->r15_kept = g->r15_used = false;
-        gen_one(g);
-        gen_bases_update(g);
-        size = g->in->offset + g->in->d.length;
     }
     if (!g->ended) {
         gen_exit(g, g->next_rip);

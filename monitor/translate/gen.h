@@ -23,6 +23,8 @@ struct insn {
     uint16_t offset;
     uint16_t flags_read, flags_killed;
     uint16_t live; /* arithmetic flags that are needed before this instruction */
+    int16_t unit[2]; /* which window its accesses were given, NO_UNIT: none */
+    bool any[2];
 };
 
 /* How R14 is made, for the access that follows. */
@@ -33,6 +35,13 @@ struct address {
     bool rip;               /* a constant relative to the instruction pointer */
     bool constant, guessed; /* `value` is known, or was right when the block was made */
     uint64_t value;
+    bool pair; /* pair_base (or NO_REG) + pair_index * pair_scale + disp */
+    uint8_t pair_base, pair_index, pair_scale;
+};
+
+/* Which guest registers that live in memory RCX, R14 and R15 hold a copy of; NO_REG: none. */
+struct cached {
+    uint8_t guest[3];
 };
 
 /* An access check's slow path, emitted after the block's straight code. */
@@ -48,16 +57,46 @@ struct slow {
     bool anchor;  /* later accesses rely on this one's comparison */
     bool kept;    /* as in struct window_site */
     int16_t unit;
+    struct cached at_op, at_end; /* what the scratch registers must hold there */
     bool direct; /* the access is at [base + R15 + disp]: R14 has yet to be computed */
     struct address address;
 };
 
-/* A guest register that led into `unit` and moved little since. */
+/* A guest register, or a sum of two, that led into `unit` and moved little since. */
 struct base_known {
-    bool ok;
+    bool ok, used; /* used: for an access */
     int16_t unit;
     uint16_t slow; /* whose comparison said so */
     int64_t moved;
+};
+struct pair_known {
+    uint8_t base, index, scale; /* base may be NO_REG */
+    struct base_known known;
+};
+#define PAIRS 6
+
+/* A block that jumps back to its start is made twice in a row: first as any block, then with what
+ * is known by the end of the first time; the jump back leads to the second copy (gen_known.c). In
+ * that, short loops are unrolled. */
+struct loop {
+    bool wanted, again; /* the last instruction jumps to the first; a second copy is to come */
+    unsigned pass;      /* 1 in the second copy */
+    unsigned rounds;    /* that the second copy holds (short loops several), less those made */
+    uint16_t gone;      /* registers that a round changes other than by adding a constant */
+    int64_t drift[16];  /* what it adds to the others */
+    uint8_t *start;     /* of the second copy, and what was counted on there: */
+    uint16_t small;
+    int r15_unit;
+    struct base_known known[16];
+    struct pair_known pair[PAIRS];
+    struct link *link; /* back to it */
+};
+
+/* R14 still holds this effective address. */
+struct made {
+    bool ok;
+    uint8_t base, index, scale;
+    int64_t disp;
 };
 
 struct stub {
@@ -101,6 +140,9 @@ struct gen {
     unsigned mem_base; /* host register; the access is at [mem_base + R15 + mem_disp] */
     int32_t mem_disp;
     struct base_known known[16];
+    struct pair_known pair[PAIRS];
+    unsigned pair_next;
+    struct loop loop;
     uint16_t small;    /* guest registers that hold an index of at most 32 bits */
     uint16_t written;  /* guest registers that do not hold what they held at the block's start */
     bool called;       /* the current instruction called a helper */
@@ -110,6 +152,9 @@ struct gen {
     bool r15_used;     /* the current instruction's accesses may find it there */
     bool r15_kept;     /* the current instruction leaves R15 as r15_unit says */
     int16_t last_unit;
+    struct made made, made_before;
+    struct cached cached, cached_before; /* now, and before the current instruction */
+    bool caching;                        /* the current instruction keeps track of that */
     struct insn insns[BLOCK_MAX_INSTRUCTIONS];
 };
 
@@ -137,6 +182,7 @@ unsigned host_reg(unsigned guest); /* NO_REG when it lives in memory */
 unsigned gen_get(struct gen *g, unsigned guest, unsigned scratch);
 void gen_put(struct gen *g, unsigned guest, unsigned host, unsigned size);
 void gen_ea(struct gen *g, const ZydisDecodedOperand *op);
+bool gen_ea_to(struct gen *g, const ZydisDecodedOperand *op, unsigned to, unsigned size);
 void gen_linear(struct gen *g, const ZydisDecodedOperand *op, unsigned size, unsigned rw);
 /* gen_linear and gen_access in one: the access need not compute R14 when a window serves. */
 void gen_linear_access(struct gen *g, const ZydisDecodedOperand *op, unsigned size, unsigned rw);
@@ -150,14 +196,26 @@ void gen_segment(struct gen *g, unsigned seg, unsigned size, unsigned rw);
  * position-independent. */
 void gen_access(struct gen *g, unsigned size, unsigned rw, bool stack);
 void gen_op_end(struct gen *g);
-/* After each instruction: what its writes mean for known[]. */
-void gen_bases_update(struct gen *g);
 void gen_mem_load(struct gen *g, unsigned reg, unsigned size); /* zero-extending, from [r14+r15] */
 void gen_mem_store(struct gen *g, unsigned reg, unsigned size);
+void gen_window_addend(struct gen *g, int unit); /* R15, unless it is there or NO_UNIT */
 void gen_slow_paths(struct gen *g);
 const ZydisDecodedOperand *insn_memory(const struct insn *in);
 /* The value of an r/m or register operand (zero-extended) in `reg` (RCX, R14 or R15). */
 void gen_operand_load(struct gen *g, const ZydisDecodedOperand *op, unsigned reg);
+
+/* gen_known.c */
+void cached_clear(struct gen *g);
+void cached_resume(struct gen *g); /* from here on the instruction keeps track of them */
+void cached_forget(struct gen *g, unsigned host); /* this register is written */
+void cached_note(struct gen *g, unsigned host, unsigned guest);
+unsigned cached_host(const struct gen *g, unsigned guest); /* or NO_REG */
+void known_reset(struct gen *g);
+/* What is known of the address's registers, or where to note it; NULL: nothing can be. */
+struct base_known *known_of(struct gen *g, const struct address *a);
+void known_update(struct gen *g); /* after each instruction */
+void loop_begin(struct gen *g, bool hot); /* the second copy starts here; unrolled if `hot` */
+bool loop_holds(const struct gen *g); /* at its end: is all there that it began with? */
 
 /* gen_copy.c */
 void gen_copy(struct gen *g);
@@ -168,6 +226,7 @@ void gen_xlat(struct gen *g);
 void gen_maskmov(struct gen *g);
 
 /* gen_branch.c */
+bool gen_is_jump_to(const struct gen *g, const struct insn *in, uint64_t rip); /* JMP or Jcc */
 bool gen_branch(struct gen *g);                    /* false: not a branch or stack instruction */
 void gen_exit(struct gen *g, uint64_t rip);        /* block's end: go on at a known rip */
 void gen_exit_lookup(struct gen *g, uint64_t rip); /* the same with a full state lookup */

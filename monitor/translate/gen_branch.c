@@ -58,13 +58,29 @@ static bool linkable(const struct gen *g, uint64_t rip)
     if (g->mode & (MODE_STEP | MODE_TF | MODE_DEBUG) || translate_options.no_chain) {
         return false;
     }
-    return same_page(g, rip) || ((g->mode & MODE_WINDOW) && (!kernel || rip >> 47 == 0x1ffff));
+    return same_page(g, rip) ||
+           ((g->mode & MODE_WINDOW) && (!kernel || rip >> 47 == 0x1ffff || g->v->space));
 }
 
 static struct link *link_new(struct gen *g, uint8_t *patch, uint64_t rip)
 {
     struct link *link = &g->b->link[g->b->links++];
     *link = (struct link){.patch = patch - g->c->rw, .from = g->b, .target = rip_linear(g, rip)};
+    return link;
+}
+
+/* Backwards, with a safepoint. */
+static struct link *exit_back(struct gen *g, uint64_t rip)
+{
+    struct emitter *e = &g->e;
+    emit_load32(e, RCX, FIELD(run));
+    uint8_t *stop = emit_jrcxz(e);
+    uint8_t *jump = emit_jmp(e);
+    emit_patch8(stop, e->p);
+    gen_mov_rip(g, R14, rip);
+    jump_thunk(g, g->c->thunk_stop);
+    struct link *link = link_new(g, jump, rip);
+    add_stub(g, jump, link, rip);
     return link;
 }
 
@@ -78,13 +94,7 @@ static void exit_to(struct gen *g, uint64_t rip)
         return;
     }
     if (rip <= g->in->rip) {
-        emit_load32(e, RCX, FIELD(run));
-        uint8_t *stop = emit_jrcxz(e);
-        uint8_t *jump = emit_jmp(e);
-        emit_patch8(stop, e->p);
-        gen_mov_rip(g, R14, rip);
-        jump_thunk(g, g->c->thunk_stop);
-        add_stub(g, jump, link_new(g, jump, rip), rip);
+        exit_back(g, rip);
     } else {
         uint8_t *jump = emit_jmp(e);
         add_stub(g, jump, link_new(g, jump, rip), rip);
@@ -327,21 +337,69 @@ static const int8_t jcc_of[ZYDIS_MNEMONIC_MAX_VALUE + 1] = {
     [ZYDIS_MNEMONIC_JNLE] = 16,
 };
 
+bool gen_is_jump_to(const struct gen *g, const struct insn *in, uint64_t rip)
+{
+    bool jump = in->d.mnemonic == ZYDIS_MNEMONIC_JMP || jcc_of[in->d.mnemonic];
+    return jump && g->long_mode && in->op[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE &&
+           in->rip + in->d.length + in->op[0].imm.value.s == rip;
+}
+
+/* Is this the jump back of a loop that is worth a second copy? */
+static bool loops(const struct gen *g)
+{
+    bool room = g->loop.pass ||
+                (g->e.p - g->c->rw - g->b->code < BLOCK_ROOM / 5 && g->slows < MAX_SLOWS / 3 &&
+                 g->sites_count < MAX_SITES / 9);
+    return g->loop.wanted && g->i + 1 == g->n && linkable(g, g->next_rip) && room;
+}
+
+/* The way back: at the end of the first copy into the second, which lies behind it; at the end of
+ * the second to its start. */
+static void loop_back(struct gen *g)
+{
+    struct loop *l = &g->loop;
+    l->again = !l->pass;
+    if (l->again || l->rounds) {
+        return;
+    }
+    if (!loop_holds(g)) {
+        exit_to(g, branch_target(g));
+        return;
+    }
+    gen_window_addend(g, l->r15_unit);
+    l->link = exit_back(g, branch_target(g));
+    g->ended = true;
+}
+
 static void gen_jcc(struct gen *g, unsigned cc)
 {
     struct emitter *e = &g->e;
     uint64_t target = branch_target(g);
+    if (loops(g)) {
+        uint8_t *out = emit_jcc(e, cc ^ 1);
+        add_stub(g, out, link_new(g, out, g->next_rip), g->next_rip);
+        g->r15_kept = true;
+        loop_back(g);
+        return;
+    }
     uint8_t *taken = emit_jcc(e, cc);
     if (linkable(g, target) && target > g->in->rip) {
         add_stub(g, taken, link_new(g, taken, target), target);
+        cached_resume(g);
+        g->made = g->made_before;
         g->r15_kept = true;
         if (g->i + 1 == g->n) {
             exit_to(g, g->next_rip);
         }
         return;
     }
-    exit_to(g, g->next_rip);
-    emit_patch32(taken, e->p);
+    if (linkable(g, g->next_rip)) { /* backwards, as loops do */
+        taken[-1] ^= 1;
+        add_stub(g, taken, link_new(g, taken, g->next_rip), g->next_rip);
+    } else {
+        exit_to(g, g->next_rip);
+        emit_patch32(taken, e->p);
+    }
     exit_to(g, target);
 }
 
@@ -461,6 +519,11 @@ static void gen_call_near(struct gen *g)
 static void gen_jmp_near(struct gen *g)
 {
     const ZydisDecodedOperand *op = &g->in->op[0];
+    if (op->type == ZYDIS_OPERAND_TYPE_IMMEDIATE && loops(g)) {
+        g->r15_kept = true;
+        loop_back(g);
+        return;
+    }
     if (op->type == ZYDIS_OPERAND_TYPE_IMMEDIATE) {
         exit_to(g, branch_target(g));
         return;

@@ -31,9 +31,16 @@ static bool operand_is_gpr(const ZydisDecodedOperand *op)
     return op->type == ZYDIS_OPERAND_TYPE_REGISTER && gpr_number(op->reg.value, &high) != NO_REG;
 }
 
-static unsigned scratch_take(struct copy *c)
+static unsigned scratch_take(struct copy *c, unsigned wanted)
 {
-    return c->free[--c->frees];
+    unsigned last = c->free[--c->frees];
+    for (unsigned i = 0; i < c->frees; i++) {
+        if (c->free[i] == wanted) {
+            c->free[i] = last;
+            return wanted;
+        }
+    }
+    return last;
 }
 
 /* Hidden or implicit use of RCX by a copied instruction (shift counts, CMPXCHG8B, PCMPESTRI ...).
@@ -345,7 +352,7 @@ static unsigned copy_assign(struct gen *g, struct copy *c, struct resident *res)
             }
         }
         if (s == NO_REG) {
-            s = scratch_take(c);
+            s = scratch_take(c, spill ? NO_REG : cached_host(g, guest));
             res[count] = (struct resident){guest, s, reads || !whole, writes, spill, count};
             count++;
         }
@@ -372,11 +379,17 @@ static void residents_load(struct gen *g, const struct resident *res, unsigned c
 {
     for (unsigned i = 0; i < count; i++) {
         const struct resident *r = &res[i];
+        unsigned cached = r->high ? NO_REG : cached_host(g, r->guest);
         if (r->high) {
             emit_store(&g->e, host_reg(r->guest), FIELD(tmp) + 8 * r->tmp);
             emit_gs(&g->e, 0x0fb6, false, r->host, FIELD(tmp) + 8 * r->tmp + 1);
-        } else if (r->load) {
+        } else if (r->load && cached == NO_REG) {
             emit_load(&g->e, r->host, GPR(r->guest));
+        } else if (r->load && cached != r->host) {
+            emit_mov(&g->e, r->host, cached);
+        }
+        if (cached != r->host) {
+            cached_forget(g, r->host);
         }
     }
 }
@@ -395,6 +408,26 @@ static void residents_store(struct gen *g, const struct resident *res, unsigned 
             emit_load(&g->e, host, FIELD(tmp) + 8 * r->tmp);
         } else {
             emit_store(&g->e, r->host, GPR(r->guest));
+        }
+    }
+}
+
+/* What scratch registers hold when the instruction is done; R15 is wanted for windows. */
+static void residents_remember(struct gen *g, const struct copy *c, const struct resident *res,
+                               unsigned count, bool rcx_lost)
+{
+    if (rcx_lost) {
+        cached_forget(g, RCX);
+    }
+    for (unsigned i = 0; i < count; i++) {
+        const struct resident *r = &res[i];
+        for (unsigned old; r->store && (old = cached_host(g, r->guest)) != NO_REG;) {
+            cached_forget(g, old);
+        }
+        if (r->high || (c->mem && r->host == R15)) {
+            cached_forget(g, r->host);
+        } else {
+            cached_note(g, r->host, r->guest);
         }
     }
 }
@@ -438,6 +471,7 @@ static void copy_body(struct gen *g, struct copy *c)
             want++;
         } else if (copy_has_high(g->in)) {
             gen_mem_lea(g, RCX);
+            cached_forget(g, RCX);
             c->mem_rcx = true; /* may do without REX now */
             c->free[c->frees++] = R14;
             c->free[c->frees++] = R15;
@@ -445,6 +479,7 @@ static void copy_body(struct gen *g, struct copy *c)
         if (!c->mem_rcx) {
             if (want > have) {
                 gen_mem_lea(g, R14);
+                cached_forget(g, R14);
                 c->folded = true;
                 c->free[c->frees++] = R15;
             }
@@ -462,6 +497,10 @@ static void copy_body(struct gen *g, struct copy *c)
     unsigned count = copy_assign(g, c, res);
     g->r15_kept = r15_stays(g, c);
     c->force_rex |= (g->in->d.attributes & ZYDIS_ATTRIB_HAS_REX) != 0;
+    for (unsigned i = 0; i < count; i++) {
+        g->made.ok &= res[i].host != R14;
+    }
+    g->made.ok &= !c->folded && !c->mem_rcx;
     residents_load(g, res, count);
     if (rcx_read || rcx_written) {
         emit_mov(&g->e, RCX, R13);
@@ -471,6 +510,7 @@ static void copy_body(struct gen *g, struct copy *c)
     if (rcx_written) {
         emit_mov(&g->e, R13, RCX);
     }
+    residents_remember(g, c, res, count, rcx_read || rcx_written);
 }
 
 static void copy_with_memory(struct gen *g, const ZydisDecodedOperand *mem)
@@ -490,6 +530,8 @@ void gen_copy(struct gen *g)
 {
     const ZydisDecodedOperand *mem = insn_memory(g->in);
     g->r15_used = true;
+    cached_resume(g);
+    g->made = g->made_before;
     if (mem) {
         if (mem->mem.type != ZYDIS_MEMOP_TYPE_MEM ||
             mem->encoding != ZYDIS_OPERAND_ENCODING_MODRM_RM) {
@@ -506,10 +548,21 @@ void gen_copy(struct gen *g)
 void gen_lea(struct gen *g)
 {
     bool high;
-    unsigned guest = gpr_number(g->in->op[0].reg.value, &high);
-    gen_ea(g, &g->in->op[1]);
-    gen_put(g, guest, R14, g->in->op[0].size / 8);
+    unsigned guest = gpr_number(g->in->op[0].reg.value, &high), size = g->in->op[0].size / 8;
+    cached_resume(g);
     g->r15_kept = true;
+    if (host_reg(guest) != NO_REG && size >= 4 && size * 8 <= g->in->d.address_width &&
+        gen_ea_to(g, &g->in->op[1], host_reg(guest), size)) {
+        return;
+    }
+    gen_ea(g, &g->in->op[1]);
+    gen_put(g, guest, R14, size);
+    for (unsigned old; (old = cached_host(g, guest)) != NO_REG;) {
+        cached_forget(g, old);
+    }
+    if (host_reg(guest) == NO_REG && size >= 4) {
+        cached_note(g, R14, guest);
+    }
 }
 
 /* dst := src >> count, arithmetic, without touching flags. */
@@ -552,7 +605,7 @@ void gen_bit_memory(struct gen *g)
         emit_movzx16(e, R14, R14);
     }
     g->address.base = NO_REG;
-    g->address.constant = false;
+    g->address.constant = g->address.pair = false;
     gen_segment(g, seg, size, rw);
     gen_access(g, size, rw, seg == CPU_SS);
     host = gen_get(g, guest, RCX);

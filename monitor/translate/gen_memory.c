@@ -40,17 +40,25 @@ unsigned gpr_number(ZydisRegister reg, bool *high)
 
 unsigned host_reg(unsigned guest)
 {
-    return guest == 1 ? R13 : guest == 4 ? R12 : guest >= 12 ? NO_REG : guest;
+    static const uint8_t host[16] = {RAX,    R13,    RDX,    RBX,    R12, RBP, RSI, RDI,
+                                     NO_REG, NO_REG, NO_REG, NO_REG, R8,  R9,  R10, R11};
+    return host[guest];
 }
 
 unsigned gen_get(struct gen *g, unsigned guest, unsigned scratch)
 {
     unsigned host = host_reg(guest);
-    if (host == NO_REG) {
-        emit_load(&g->e, scratch, GPR(guest));
-        return scratch;
+    if (host != NO_REG) {
+        return host;
     }
-    return host;
+    unsigned cached = cached_host(g, guest);
+    if (cached == NO_REG) {
+        emit_load(&g->e, scratch, GPR(guest));
+    } else if (cached != scratch) {
+        emit_mov(&g->e, scratch, cached);
+    }
+    cached_note(g, scratch, guest);
+    return scratch;
 }
 
 /* Writes the low `size` bytes of scratch register `host` to the guest register; 4 zero-extends. */
@@ -94,6 +102,8 @@ const ZydisDecodedOperand *insn_memory(const struct insn *in)
 static void ea_constant(struct gen *g, unsigned width, uint64_t value, bool rip)
 {
     value &= mask_size(width / 8);
+    cached_forget(g, R14);
+    g->made.ok = false;
     g->address =
         (struct address){.base = NO_REG, .constant = true, .guessed = true, .value = value};
     if (rip && width == 64) {
@@ -116,6 +126,41 @@ static void ea_note(struct gen *g, unsigned width, unsigned base, unsigned index
                                   .disp = disp,
                                   .guessed = !(used & g->written),
                                   .value = (value + disp) & mask_size(width / 8)};
+    if (width == 64 && index != NO_REG && !near) {
+        g->address.pair = true;
+        g->address.pair_base = base;
+        g->address.pair_index = index;
+        g->address.pair_scale = scale;
+    }
+}
+
+/* `to` := base + index * scale + disp, 64 or 32 bits of it. Uses R14 and R15. */
+static void ea_sum(struct gen *g, unsigned to, bool w, unsigned base, unsigned index,
+                   unsigned scale, int64_t disp)
+{
+    struct emitter *e = &g->e;
+    unsigned hb = base == NO_REG ? NO_REG : gen_get(g, base, R14);
+    unsigned hi = index == NO_REG ? NO_REG : gen_get(g, index, R15);
+    g->r15_unit = hi == R15 ? NO_UNIT : g->r15_unit;
+    if (hb == NO_REG) {
+        emit_lea_index(e, w, to, hi, scale, disp);
+    } else {
+        emit_lea(e, w, to, hb, hi == NO_REG ? RSP : hi, scale, disp);
+    }
+}
+
+/* Host register `to` := the operand's address, which is of `size` or more; false: nothing done, it
+ * takes gen_ea. */
+bool gen_ea_to(struct gen *g, const ZydisDecodedOperand *op, unsigned to, unsigned size)
+{
+    bool high, rip = op->mem.base == ZYDIS_REGISTER_RIP || op->mem.base == ZYDIS_REGISTER_EIP;
+    if (rip || g->in->d.address_width == 16 || (!op->mem.base && !op->mem.index)) {
+        return false;
+    }
+    ea_sum(g, to, size == 8, op->mem.base ? gpr_number(op->mem.base, &high) : NO_REG,
+           op->mem.index ? gpr_number(op->mem.index, &high) : NO_REG,
+           op->mem.scale ? op->mem.scale : 1, op->mem.disp.value);
+    return true;
 }
 
 /* R14 := effective address, wrapped to the address size. Uses R15. */
@@ -137,14 +182,14 @@ void gen_ea(struct gen *g, const ZydisDecodedOperand *op)
         return;
     }
     ea_note(g, width, base, index, scale, disp);
-    unsigned hb = base == NO_REG ? NO_REG : gen_get(g, base, R14);
-    unsigned hi = index == NO_REG ? NO_REG : gen_get(g, index, R15);
-    g->r15_unit = hi == R15 ? NO_UNIT : g->r15_unit;
-    if (hb == NO_REG) {
-        emit_lea_index(e, w, R14, hi, scale, disp);
-    } else {
-        emit_lea(e, w, R14, hb, hi == NO_REG ? RSP : hi, scale, disp);
+    const struct made *m = &g->made;
+    if (w && m->ok && m->base == base && m->index == index && m->scale == scale &&
+        m->disp == disp) {
+        return;
     }
+    g->made = (struct made){w && g->long_mode, base, index, scale, disp};
+    ea_sum(g, R14, w, base, index, scale, disp);
+    cached_forget(g, R14);
     if (width == 16) {
         emit_movzx16(e, R14, R14);
     }
@@ -161,8 +206,9 @@ void gen_segment(struct gen *g, unsigned seg, unsigned size, unsigned rw)
     struct emitter *e = &g->e;
     if (g->long_mode) {
         if (seg >= CPU_FS) {
+            g->made.ok = false;
             g->address.base = NO_REG;
-            g->address.constant = false;
+            g->address.constant = g->address.pair = false;
             g->address.value += g->v->seg[seg].base;
             g->r15_unit = NO_UNIT;
             emit_load(e, R15, FIELD(seg) + seg * sizeof(struct segment));
@@ -204,11 +250,13 @@ void gen_linear(struct gen *g, const ZydisDecodedOperand *op, unsigned size, uns
 
 static void constant_make(struct gen *g, const struct address *a)
 {
+    g->made.ok = false;
     if (a->rip) {
         gen_mov_rip(g, R14, a->value);
     } else {
         emit_mov_imm(&g->e, R14, a->value);
     }
+    cached_forget(g, R14);
 }
 
 void gen_linear_access(struct gen *g, const ZydisDecodedOperand *op, unsigned size, unsigned rw)
@@ -286,10 +334,14 @@ static bool plan_window(const struct gen *g, int64_t *unit, bool *any)
         (hinted && h->tlb)) {
         return false;
     }
+    const struct base_known *known = known_of((struct gen *)g, a);
     if (a->constant) {
         *unit = window_unit(g->v, a->value);
-    } else if (a->base != NO_REG && g->known[a->base].ok) {
-        *unit = g->known[a->base].unit;
+    } else if (known && known->ok) {
+        *unit = known->unit;
+    } else if (g->loop.pass && g->in->unit[g->accesses - 1] != NO_UNIT) {
+        *unit = g->in->unit[g->accesses - 1];
+        *any = g->in->any[g->accesses - 1];
     } else if (hinted) {
         *unit = h->unit;
         *any = h->any;
@@ -305,6 +357,7 @@ static bool plan_window(const struct gen *g, int64_t *unit, bool *any)
 static void unit_check(struct gen *g, unsigned reg, int64_t unit, struct slow *s)
 {
     struct emitter *e = &g->e;
+    cached_forget(g, RCX);
     if (flags_dead(g)) {
         emit_mov(e, RCX, reg);
         emit_shift_imm(e, 7, true, RCX, g->v->unit_shift);
@@ -331,15 +384,23 @@ static uint32_t addend_field(const struct gen *g, int64_t unit)
 static void access_any(struct gen *g, unsigned reg)
 {
     struct emitter *e = &g->e;
-    if (flags_dead(g)) {
+    cached_forget(g, RCX);
+    if (gen_fast_flagless()) {
+        emit_pext_gs(e, RCX, reg, FIELD(slot_mask));
+    } else { /* then flags are dead: gen_access */
         emit_mov(e, RCX, reg);
         emit_shift_imm(e, 7, true, RCX, g->v->unit_shift);
         emit_rr(e, 0x0fb6, false, RCX, RCX);
-    } else {
-        emit_pext_gs(e, RCX, reg, FIELD(slot_mask));
     }
     emit_gs_index(e, 0x8b, R15, RCX, addend_field(g, 0));
     g->r15_unit = NO_UNIT;
+}
+
+void gen_window_addend(struct gen *g, int unit)
+{
+    if (unit != NO_UNIT && g->r15_unit != unit) {
+        emit_load(&g->e, R15, addend_field(g, unit));
+    }
 }
 
 /* R15 := what leads from an address in `unit` to its window. */
@@ -347,9 +408,10 @@ static void access_window(struct gen *g, int64_t unit, struct slow *s)
 {
     struct emitter *e = &g->e;
     struct address *a = &g->address;
-    bool based = a->base != NO_REG && a->disp == (int32_t)a->disp;
-    bool known = based && g->known[a->base].ok;
+    struct base_known *known = a->disp == (int32_t)a->disp ? known_of(g, a) : NULL;
     s->direct = a->pending;
+    cached_forget(g, R15);
+    g->made.ok &= !a->pending; /* the slow path makes another */
     s->address = *a;
     if (a->pending && a->constant) {
         g->mem_base = NO_REG;
@@ -362,162 +424,22 @@ static void access_window(struct gen *g, int64_t unit, struct slow *s)
         access_any(g, a->pending ? g->mem_base : R14);
         return;
     }
-    if (known) {
-        g->slow[g->known[a->base].slow].anchor = true;
+    if (known && known->ok) {
+        g->slow[known->slow].anchor = true;
+        s->info |= g->loop.pass ? INFO_LOOP : 0;
     } else if (!a->constant) {
         unit_check(g, a->pending ? g->mem_base : R14, unit, s);
-        if (based) {
-            g->known[a->base] = (struct base_known){true, unit, s - g->slow, 0};
+        if (known) {
+            *known = (struct base_known){true, false, unit, s - g->slow, 0};
         }
+    }
+    if (known) {
+        known->used = true;
     }
     if (g->r15_unit != unit || !g->r15_used) {
         emit_load(e, R15, addend_field(g, unit));
     }
     g->r15_unit = unit;
-}
-
-#define MOVED_MAX (1ll << 31)
-
-static void base_move(struct gen *g, unsigned guest, int64_t by)
-{
-    struct base_known *k = &g->known[guest];
-    k->moved += by;
-    k->ok &= k->moved >= -MOVED_MAX && k->moved <= MOVED_MAX;
-}
-
-static bool is_gpr64(const ZydisDecodedOperand *op)
-{
-    return op->type == ZYDIS_OPERAND_TYPE_REGISTER && op->reg.value >= ZYDIS_REGISTER_RAX &&
-           op->reg.value <= ZYDIS_REGISTER_R15;
-}
-
-/* Does the instruction leave an index of at most 32 bits in its first operand, a register? */
-static bool makes_small(const struct insn *in)
-{
-    const ZydisDecodedOperand *op = in->op;
-    switch (in->d.mnemonic) {
-    case ZYDIS_MNEMONIC_MOVZX:
-    case ZYDIS_MNEMONIC_MOVSXD:
-        return op[0].size >= 32;
-    case ZYDIS_MNEMONIC_MOV:
-    case ZYDIS_MNEMONIC_LEA:
-    case ZYDIS_MNEMONIC_ADD:
-    case ZYDIS_MNEMONIC_SUB:
-    case ZYDIS_MNEMONIC_AND:
-    case ZYDIS_MNEMONIC_OR:
-    case ZYDIS_MNEMONIC_XOR:
-    case ZYDIS_MNEMONIC_INC:
-    case ZYDIS_MNEMONIC_DEC:
-    case ZYDIS_MNEMONIC_NEG:
-    case ZYDIS_MNEMONIC_NOT:
-        return op[0].size == 32; /* zero-extended */
-    default:
-        return false;
-    }
-}
-
-static void small_update(struct gen *g)
-{
-    const struct insn *in = g->in;
-    bool high, copied = in->d.mnemonic == ZYDIS_MNEMONIC_MOV && is_gpr64(&in->op[0]) &&
-                        is_gpr64(&in->op[1]) &&
-                        (g->small & 1 << (in->op[1].reg.value - ZYDIS_REGISTER_RAX));
-    for (unsigned i = 0; i < in->d.operand_count; i++) {
-        const ZydisDecodedOperand *op = &in->op[i];
-        unsigned guest =
-            op->type == ZYDIS_OPERAND_TYPE_REGISTER ? gpr_number(op->reg.value, &high) : NO_REG;
-        if (guest != NO_REG && (op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE)) {
-            g->small &= ~(1 << guest);
-            g->small |= (i == 0 && (copied || makes_small(in))) << guest;
-        }
-    }
-}
-
-/* Writes that keep a base known; true: dealt with. */
-static bool bases_special(struct gen *g)
-{
-    const ZydisDecodedOperand *op = g->in->op;
-    unsigned first = is_gpr64(&op[0]) ? op[0].reg.value - ZYDIS_REGISTER_RAX : NO_REG;
-    int64_t word = g->in->d.operand_width == 16 ? 2 : 8;
-    bool imm = op[1].type == ZYDIS_OPERAND_TYPE_IMMEDIATE;
-    switch (g->in->d.mnemonic) {
-    case ZYDIS_MNEMONIC_ADD:
-    case ZYDIS_MNEMONIC_SUB:
-        if (first == NO_REG || !imm) {
-            return false;
-        }
-        base_move(g, first,
-                  g->in->d.mnemonic == ZYDIS_MNEMONIC_ADD ? op[1].imm.value.s : -op[1].imm.value.s);
-        g->written |= 1 << first;
-        return true;
-    case ZYDIS_MNEMONIC_INC:
-    case ZYDIS_MNEMONIC_DEC:
-        if (first == NO_REG) {
-            return false;
-        }
-        base_move(g, first, g->in->d.mnemonic == ZYDIS_MNEMONIC_INC ? 1 : -1);
-        g->written |= 1 << first;
-        return true;
-    case ZYDIS_MNEMONIC_MOV:
-        if (first == NO_REG || !is_gpr64(&op[1])) {
-            return false;
-        }
-        g->known[first] = g->known[op[1].reg.value - ZYDIS_REGISTER_RAX];
-        g->written |= 1 << first;
-        return true;
-    case ZYDIS_MNEMONIC_LEA: {
-        bool high;
-        unsigned base = op[1].mem.base ? gpr_number(op[1].mem.base, &high) : NO_REG;
-        if (first == NO_REG || base == NO_REG || op[1].mem.index || g->in->d.address_width != 64) {
-            return false;
-        }
-        g->known[first] = g->known[base];
-        base_move(g, first, op[1].mem.disp.value);
-        g->written |= 1 << first;
-        return true;
-    }
-    case ZYDIS_MNEMONIC_PUSH:
-        base_move(g, CPU_RSP, -word);
-        g->written |= 1 << CPU_RSP;
-        return true;
-    case ZYDIS_MNEMONIC_POP:
-        if (first == NO_REG || first == CPU_RSP) {
-            return false;
-        }
-        g->known[first].ok = false;
-        base_move(g, CPU_RSP, word);
-        g->written |= 1 << first | 1 << CPU_RSP;
-        return true;
-    default:
-        return false;
-    }
-}
-
-void gen_bases_update(struct gen *g)
-{
-    bool high;
-    g->no_window = false;
-    g->r15_unit = g->r15_kept ? g->r15_unit : NO_UNIT;
-    if (g->called || !g->long_mode) {
-        memset(g->known, 0, sizeof g->known);
-        g->small = 0;
-        g->written = 0xffff;
-        g->called = false;
-        return;
-    }
-    small_update(g);
-    if (bases_special(g)) {
-        return;
-    }
-    for (unsigned i = 0; i < g->in->d.operand_count; i++) {
-        const ZydisDecodedOperand *op = &g->in->op[i];
-        unsigned guest =
-            op->type == ZYDIS_OPERAND_TYPE_REGISTER ? gpr_number(op->reg.value, &high) : NO_REG;
-        if (guest != NO_REG && (op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE)) {
-            g->known[guest].ok = false;
-            g->written |= 1 << guest;
-        }
-    }
 }
 
 /* A misaligned SSE operand is #GP before any page fault; the host raises it unless the access goes
@@ -560,11 +482,13 @@ static bool vector_aligned(const struct insn *in, unsigned size)
 /* R14 := the address that was left pending. */
 static void address_make(struct gen *g, const struct address *a)
 {
+    g->made.ok = false;
     if (a->constant) {
         constant_make(g, a);
     } else {
         emit_lea(&g->e, true, R14, gen_get(g, a->base, R14), RSP, 1, a->disp);
     }
+    cached_forget(g, R14);
 }
 
 void gen_access(struct gen *g, unsigned size, unsigned rw, bool stack)
@@ -588,11 +512,18 @@ void gen_access(struct gen *g, unsigned size, unsigned rw, bool stack)
         if (g->address.pending) {
             address_make(g, &g->address);
         }
+        cached_forget(g, RCX);
+        cached_forget(g, R14);
+        cached_forget(g, R15);
     }
     if (window) {
         s->window = true;
         s->any = any;
         s->unit = g->last_unit = unit;
+        if (!g->loop.pass && g->accesses <= 2) {
+            g->in->unit[g->accesses - 1] = unit;
+            g->in->any[g->accesses - 1] = any;
+        }
         s->info |= (uint32_t)(uint8_t)unit << INFO_UNIT_SHIFT | (any ? INFO_ANY : 0);
         access_window(g, unit, s);
         s->op = e->p;
@@ -619,12 +550,14 @@ void gen_access(struct gen *g, unsigned size, unsigned rw, bool stack)
         s->op = e->p;
     }
     g->open_slow = g->slows - 1;
+    s->at_op = g->cached;
     g->address = (struct address){.base = NO_REG};
 }
 
 void gen_op_end(struct gen *g)
 {
     g->slow[g->open_slow].op_end = g->e.p;
+    g->slow[g->open_slow].at_end = g->cached;
 }
 
 unsigned gen_mem_rex(const struct gen *g)
@@ -704,6 +637,16 @@ static void op_again(struct gen *g, const struct slow *s)
     emit_bytes(&g->e, s->op, s->op_end - s->op);
 }
 
+static void cached_reload(struct gen *g, const struct cached *c)
+{
+    static const uint8_t host[3] = {RCX, R14, R15};
+    for (unsigned i = 0; i < 3; i++) {
+        if (c->guest[i] != NO_REG) {
+            emit_load(&g->e, host[i], GPR(c->guest[i]));
+        }
+    }
+}
+
 static void slow_access(struct gen *g, struct slow *s)
 {
     struct emitter *e = &g->e;
@@ -712,9 +655,11 @@ static void slow_access(struct gen *g, struct slow *s)
     }
     emit_mov_imm(e, R15, s->info);
     gen_call_thunk(g, g->c->thunk_mem);
+    cached_reload(g, &s->at_op);
     if (s->info & INFO_WRITE) {
         op_again(g, s);
         gen_call_thunk(g, g->c->thunk_finish);
+        cached_reload(g, &s->at_end);
         gen_jump_to(g, s->op_end);
     } else {
         gen_jump_to(g, s->op);
@@ -748,10 +693,12 @@ static void slow_window(struct gen *g, const struct slow *s)
     if (s->direct && !a->constant && host_reg(a->base) == NO_REG) {
         gen_get(g, a->base, R14); /* the access itself adds the displacement */
     }
+    cached_reload(g, &s->at_op);
     op_again(g, s);
     if (s->info & INFO_WRITE) {
         gen_call_thunk(g, g->c->thunk_finish);
     }
+    cached_reload(g, &s->at_end);
     if (!s->any) { /* what follows may count on it */
         emit_load(e, R15, addend_field(g, s->unit));
     }
@@ -763,6 +710,7 @@ void gen_slow_paths(struct gen *g)
     for (unsigned i = 0; i < g->slows; i++) {
         struct slow *s = &g->slow[i];
         g->in = &g->insns[s->insn];
+        cached_clear(g);
         gen_site(g);
         if (s->window) {
             slow_window(g, s);

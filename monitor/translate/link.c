@@ -146,6 +146,24 @@ static struct linked_page *page_note(struct vcpu *v, const struct block *to)
     return p->used ? p : NULL;
 }
 
+static void link_enter(struct link *link, struct block *to)
+{
+    link->to = to;
+    link->in_next = to->links_in;
+    link->in_at = &to->links_in;
+    if (to->links_in) {
+        to->links_in->in_at = &link->in_next;
+    }
+    to->links_in = link;
+    link->page_at = NULL;
+}
+
+void link_close(struct code_cache *c, struct link *link, const uint8_t *code)
+{
+    link_enter(link, link->from);
+    emit_patch32(c->rw + link->patch, code);
+}
+
 void link_make(struct vcpu *v, struct link *link, struct block *to)
 {
     v->count.links++;
@@ -161,14 +179,7 @@ void link_make(struct vcpu *v, struct link *link, struct block *to)
         emit_patch32(c->rw + link->patch, c->rw + link->look);
         return;
     }
-    link->to = to;
-    link->in_next = to->links_in;
-    link->in_at = &to->links_in;
-    if (to->links_in) {
-        to->links_in->in_at = &link->in_next;
-    }
-    to->links_in = link;
-    link->page_at = NULL;
+    link_enter(link, to);
     if (page) {
         link->page_next = page->links;
         link->page_at = &page->links;

@@ -10,7 +10,7 @@
 static const struct {
     uint8_t guest, host;
 } held[] = {{0, RAX}, {1, R13}, {2, RDX}, {3, RBX}, {4, R12},  {5, RBP},
-            {6, RSI}, {7, RDI}, {8, R8},  {9, R9},  {10, R10}, {11, R11}};
+            {6, RSI}, {7, RDI}, {12, R8}, {13, R9}, {14, R10}, {15, R11}};
 
 static void emit_save_all(struct emitter *e)
 {
