@@ -848,7 +848,7 @@ static void op_loop(void)
         byte(x, 0x41);
     }
     byte(x, 0xb8 | (r & 7));
-    word(x, 1 + below(4), 4);
+    word(x, 1 + below(below(4) ? 4 : 24), 4);
     unsigned start = seq->count;
     some(1 + below(10));
     enc(fresh(), 0, 0xff, 1, NULL, r); /* dec */

@@ -17,13 +17,18 @@ static const struct {
     enum { START_REAL, START_PROTECTED, START_LONG } start;
     bool disturb; /* invalidations keep coming while it runs */
     int ends;     /* with this code */
-} programs[] = {
-    {"protected", START_PROTECTED, false, 0}, {"long", START_LONG, false, 0},
-    {"real", START_REAL, false, 0},           {"vectors", START_LONG, true, 0},
-    {"debug", START_LONG, false, 0},          {"paging", START_LONG, false, 0},
-    {"faults", START_LONG, false, 0},         {"protected32", START_PROTECTED, false, 0},
-    {"triple", START_LONG, false, -2},        {"real16", START_REAL, false, 0},
-    {"random", START_LONG, false, 0}};
+} programs[] = {{"protected", START_PROTECTED, false, 0},
+                {"long", START_LONG, false, 0},
+                {"real", START_REAL, false, 0},
+                {"vectors", START_LONG, true, 0},
+                {"debug", START_LONG, false, 0},
+                {"paging", START_LONG, false, 0},
+                {"loops", START_LONG, false, 0},
+                {"faults", START_LONG, false, 0},
+                {"protected32", START_PROTECTED, false, 0},
+                {"triple", START_LONG, false, -2},
+                {"real16", START_REAL, false, 0},
+                {"random", START_LONG, false, 0}};
 
 static const char *const shakes[] = {NULL,       "nochain",  "oneinsn",
                                      "tlb=16",   "cache=1M", "nochain,oneinsn,tlb=16,cache=1M",
