@@ -5,8 +5,8 @@
 
 volatile struct caught caught;
 unsigned caught_count;
-void (*trap_hook)(struct frame *f);
-bool trap_stay, gate_return;
+bool (*trap_hook)(struct frame *f);
+bool gate_return;
 static unsigned failures;
 
 void user_enter(uint64_t rip, uint64_t cs, uint64_t flags, uint64_t rsp, uint64_t ss);
@@ -109,12 +109,8 @@ void check_failed(const char *file, unsigned line, const char *what)
 /* Every exception and interrupt comes here. */
 void trap(struct frame *f)
 {
-    trap_stay = false;
-    if (trap_hook) {
-        trap_hook(f);
-        if (trap_stay) {
-            return;
-        }
+    if (trap_hook && trap_hook(f)) {
+        return;
     }
     caught.frame = *f;
     caught.vector = f->vector;

@@ -100,9 +100,9 @@ struct caught {
 extern volatile struct caught caught;
 extern unsigned caught_count;
 extern volatile uint64_t resume;           /* where ring 0 goes on after the next exception */
-extern void (*trap_hook)(struct frame *f); /* sees all exceptions first; clear it again */
+/* Sees all exceptions first; true: dealt with, return to where it was. Clear it again. */
+extern bool (*trap_hook)(struct frame *f);
 extern bool gate_return;                   /* the next exception in ring 0 ends a user program */
-extern bool trap_stay;                     /* the hook dealt with it: return to where it was */
 
 extern uint64_t gdt[32];
 extern struct gate idt[256];

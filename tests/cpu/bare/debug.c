@@ -20,12 +20,11 @@ static struct {
 } steps;
 
 /* Notes each #DB and goes on. */
-static void note_step(struct frame *f)
+static bool note_step(struct frame *f)
 {
     if (f->vector != DB) {
-        return;
+        return false;
     }
-    trap_stay = true;
     unsigned i = steps.count < STEPS ? steps.count : STEPS - 1;
     steps.rip[i] = f->rip;
     steps.flags[i] = f->flags;
@@ -36,6 +35,7 @@ static void note_step(struct frame *f)
     if (steps.set_rf) {
         f->flags |= FLAG_RF;
     }
+    return true;
 }
 
 static void steps_begin(void)
@@ -277,14 +277,14 @@ static void step_strings(void)
 }
 
 static unsigned interrupts;
-static void note_interrupt(struct frame *f)
+static bool note_interrupt(struct frame *f)
 {
-    note_step(f);
-    if (f->vector == 0x41) {
-        interrupts++;
-        CHECK(f->flags & FLAG_TF);
-        trap_stay = true;
+    if (f->vector != 0x41) {
+        return note_step(f);
     }
+    interrupts++;
+    CHECK(f->flags & FLAG_TF);
+    return true;
 }
 
 static void step_into_interrupt(void)

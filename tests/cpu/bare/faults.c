@@ -83,7 +83,7 @@ static void gates(void)
 }
 
 static uint64_t seen_flags, seen_rsp, seen_ss;
-static void look(struct frame *f)
+static bool look(struct frame *f)
 {
     uint64_t flags;
     __asm__ volatile("pushfq; popq %0; movw %%ss, %%ax; movzwl %%ax, %%eax; movq %%rax, %1"
@@ -92,6 +92,7 @@ static void look(struct frame *f)
                      : "rax");
     seen_flags = flags;
     seen_rsp = (uint64_t)f + sizeof *f;
+    return false;
 }
 
 static void gate_kinds(void)

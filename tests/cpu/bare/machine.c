@@ -115,16 +115,11 @@ static void on_nmi(void)
 }
 
 /* Everything that is not an exception returns to where it was. */
-static void on_trap(struct frame *f)
+static bool on_trap(struct frame *f)
 {
     if (f->vector == NMI) {
-        trap_stay = true;
         on_nmi();
-        trap_stay = true;
-    } else if (f->vector == 0x45) {
-        trap_stay = true;
     } else if (f->vector >= 0x50) {
-        trap_stay = true;
         if (is_other()) {
             other_hits++;
             if (other_job) {
@@ -139,6 +134,7 @@ static void on_trap(struct frame *f)
             apic_write(APIC_EOI, 0);
         }
     }
+    return f->vector == NMI || f->vector == 0x45 || f->vector >= 0x50;
 }
 
 #define STI __asm__ volatile("sti; nop" ::: "memory")
