@@ -17,7 +17,7 @@ struct run {
     char *kernel, *initrd, *append, *cdrom, *memory, *cpus, *engine, *screenshot, *after, *timeout,
         *engine_options, *boot;
     char **disks, **serial;
-    gboolean snapshot, debug_exit, no_reboot;
+    gboolean snapshot, debug_exit, no_reboot, profile;
 };
 
 static bool run_parse(struct run *r, const struct ringctl_command *command, int *argc, char ***argv,
@@ -34,6 +34,8 @@ static bool run_parse(struct run *r, const struct ringctl_command *command, int 
         {"cpus", 0, 0, G_OPTION_ARG_STRING, &r->cpus, "Processors", "N"},
         {"engine", 0, 0, G_OPTION_ARG_STRING, &r->engine, "auto, kvm, driver, translate", "NAME"},
         {"engine-options", 0, 0, G_OPTION_ARG_STRING, &r->engine_options, "Its switches", "LIST"},
+        {"profile", 0, 0, G_OPTION_ARG_NONE, &r->profile,
+         "Say at the end where the processors' time went", NULL},
         {"snapshot", 0, 0, G_OPTION_ARG_NONE, &r->snapshot, "Forget writes to disks", NULL},
         {"serial", 0, 0, G_OPTION_ARG_STRING_ARRAY, &r->serial,
          "stdio, pty or a file; twice: the second port", "stdio"},
@@ -109,6 +111,7 @@ static void add_all(GPtrArray *args, const struct run *r)
     add(args, "--after", r->after);
     add(args, "--timeout", r->timeout);
     add_flag(args, "--snapshot", r->snapshot);
+    add_flag(args, "--profile", r->profile);
     add_flag(args, "--debug-exit", r->debug_exit);
     add_flag(args, "--no-reboot", r->no_reboot);
     for (unsigned i = 0; r->serial && r->serial[i]; i++) {

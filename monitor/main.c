@@ -190,7 +190,7 @@ static int run(const struct options *options)
     if (options->create_disk) {
         return create_disk(options);
     }
-    return options->machine ? serve_machine(options->machine) : run_foreground(options);
+    return options->machine ? serve_machine(options->machine, options->engine_options) : run_foreground(options);
 }
 
 int main(int argc, char **argv)

@@ -33,6 +33,12 @@ static bool options_finish(struct options *o, GError **error)
 {
     struct machine_config *c = &o->config;
 
+    if (o->profile) {
+        char *both = o->engine_options ? g_strconcat(o->engine_options, ",profile", NULL)
+                                       : g_strdup("profile");
+        g_free(o->engine_options);
+        o->engine_options = both;
+    }
     *c = (struct machine_config){
         .name = o->name,
         .memory_bytes = (uint64_t)MAX(o->memory_mib, 0) << 20,
@@ -81,6 +87,8 @@ static void add_machine_entries(GOptionContext *context, struct options *o)
         {"boot", 0, 0, G_OPTION_ARG_STRING, &o->boot, "Boot order: c disk, d disc", "cd"},
         {"engine", 'e', 0, G_OPTION_ARG_STRING, &o->engine, "auto, translate, kvm, driver", "NAME"},
         {"engine-options", 0, 0, G_OPTION_ARG_STRING, &o->engine_options, "Switches", "LIST"},
+        {"profile", 0, 0, G_OPTION_ARG_NONE, &o->profile,
+         "Say at the end where the processors' time went", NULL},
         {"firmware", 0, 0, G_OPTION_ARG_FILENAME, &o->firmware, "BIOS image", "FILE"},
         {"serial", 's', 0, G_OPTION_ARG_STRING_ARRAY, &o->serial,
          "stdio, pty, file:PATH; twice: COM1, COM2", "SPEC"},

@@ -18,7 +18,7 @@ struct options {
     char *log, *screenshot;
     double after, timeout; /* seconds, 0: never */
     int memory_mib, cpus;
-    gboolean snapshot, readonly, debug_exit, no_reboot, version;
+    gboolean snapshot, readonly, debug_exit, no_reboot, profile, version;
     char **disks, **serial, *name, *engine, *engine_options, *kernel, *initrd, *append, *firmware,
         *cdrom, *boot, *debugcon;
 };

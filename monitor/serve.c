@@ -42,6 +42,7 @@ struct serve {
     int lock, status;
     bool suspending, logging;
     char *exit; /* how it ended, for the clients */
+    const char *engine_options;
 };
 
 static bool fail(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
@@ -331,9 +332,13 @@ static bool load(struct serve *s, GError **error)
 {
     g_autofree char *log = g_build_filename(s->folder, LOG_FILE, NULL);
 
-    return (s->settings = settings_load(s->folder, error)) && lock_take(s, error) &&
-           (s->logging = log_open(log, error)) &&
-           options_from_settings(&s->config, s->settings, s->folder, s->arena, error);
+    if (!(s->settings = settings_load(s->folder, error)) || !lock_take(s, error) ||
+        !(s->logging = log_open(log, error)) ||
+        !options_from_settings(&s->config, s->settings, s->folder, s->arena, error)) {
+        return false;
+    }
+    s->config.engine_options = s->engine_options;
+    return true;
 }
 
 static const char *serial_shown(const struct serve *s, unsigned port)
@@ -458,10 +463,10 @@ static void report(struct serve *s, const GError *error)
     }
 }
 
-int serve_machine(const char *folder)
+int serve_machine(const char *folder, const char *engine_options)
 {
     g_autoptr(GError) error = NULL;
-    struct serve s = {.lock = -1, .status = STATUS_FAILED};
+    struct serve s = {.lock = -1, .status = STATUS_FAILED, .engine_options = engine_options};
 
     setsid(); /* a life of its own; fails harmlessly for a shell's job */
     s.loop = g_main_loop_new(NULL, FALSE);

@@ -4,5 +4,5 @@
  */
 #pragma once
 
-/* Runs until the machine ends; the process's exit status (see main.c). */
-int serve_machine(const char *folder);
+/* Runs until the machine ends; the process's exit status (see main.c). `engine_options` may be NULL. */
+int serve_machine(const char *folder, const char *engine_options);

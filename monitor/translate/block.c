@@ -719,6 +719,7 @@ static struct block *block_make(struct vcpu *v, uint64_t linear, uint32_t mode, 
                                 uint64_t page, const uint8_t *second, uint64_t page2, bool global)
 {
     uint8_t bytes[BLOCK_BYTES];
+    v->translating = true;
     unsigned room = GUEST_PAGE_SIZE - (linear & 0xfff);
     outside_begin(v);
     engine_protect_page(v, page);
@@ -735,6 +736,7 @@ static struct block *block_make(struct vcpu *v, uint64_t linear, uint32_t mode, 
         block_add(v, b);
     }
     outside_end(v);
+    v->translating = false;
     return b;
 }
 

@@ -297,6 +297,21 @@ struct counters {
 #undef COUNTER_FIELD
 };
 
+/* What a CPU's thread was found at (profile.h). */
+enum {
+    SAMPLE_CODE,
+    SAMPLE_THUNKS,
+    SAMPLE_TRANSLATION,
+    SAMPLE_DEVICES,
+    SAMPLE_REST,
+    SAMPLES
+};
+#define HELPER_SAMPLES 96u
+struct helper_samples {
+    void *helper;
+    uint64_t count;
+};
+
 struct vcpu {
     struct vcpu *self;
     uint64_t gpr[16];
@@ -311,6 +326,7 @@ struct vcpu {
     uint64_t ret_pc;    /* host return address of the helper call under way; 0: rip is right */
     uint64_t tmp[6];
     uint64_t host_rsp;
+    void *helper; /* that is running, while there is a profile */
     uint64_t index_mask, page_mask, bit_mask[3]; /* PEXT operands: 15, 31, 63 for BT */
     uint64_t unit_mask, slot_mask;           /* PEXT: the unit of a linear address, its low byte */
     uint64_t window_addend[2][WINDOW_UNITS]; /* [kernel]: host address - linear address */
@@ -375,6 +391,9 @@ struct vcpu {
     uint8_t sipi_vector;
     struct cpu_thread *thread;
     struct counters count;
+    bool translating;
+    uint64_t samples[SAMPLES];
+    struct helper_samples helper_samples[HELPER_SAMPLES];
 
     struct windows *windows; /* window.c; NULL: there are none */
     unsigned unit_shift;

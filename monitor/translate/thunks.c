@@ -6,6 +6,7 @@
  */
 #include "cache.h"
 #include "gen.h"
+#include "vcpu.h"
 
 static const struct {
     uint8_t guest, host;
@@ -52,6 +53,23 @@ static uint8_t *thunk_start(struct vcpu *v, struct emitter *e)
     return v->cache->rx + (e->p - v->cache->rw);
 }
 
+/* For the profile: which helper runs. */
+static void emit_helper(struct emitter *e, unsigned reg)
+{
+    if (translate_options.profile) {
+        emit_store(e, reg, FIELD(helper));
+    }
+}
+
+/* RCX is lost. */
+static void emit_helper_end(struct emitter *e)
+{
+    if (translate_options.profile) {
+        emit_mov_imm(e, RCX, 0);
+        emit_store(e, RCX, FIELD(helper));
+    }
+}
+
 /* Helper call: RCX function, R14 and R15 arguments. Result in R15. */
 static void generate_call(struct vcpu *v, struct emitter *e)
 {
@@ -66,9 +84,11 @@ static void generate_call(struct vcpu *v, struct emitter *e)
     emit_mov(e, RDX, R15);
     emit_load(e, RDI, FIELD(self));
     emit_alu_imm(e, 5, true, RSP, 8);
+    emit_helper(e, RCX);
     emit8(e, 0xff); /* call rcx */
     emit8(e, 0xd1);
     emit_mov(e, R15, RAX);
+    emit_helper_end(e);
     emit_load32(e, RCX, FIELD(smc_exit));
     uint8_t *stale = emit_jrcxz(e);
     emit_store(e, R15, FIELD(tmp[5]));
@@ -133,8 +153,11 @@ static void generate_resume(struct vcpu *v, struct emitter *e)
     v->cache->thunk_resume = thunk_start(v, e);
     emit_load(e, RSP, FIELD(host_rsp));
     emit_load(e, RDI, FIELD(self));
+    emit_mov_imm(e, RCX, (uint64_t)block_resolve);
+    emit_helper(e, RCX);
     emit_call_c(e, block_resolve);
     emit_mov(e, R14, RAX);
+    emit_helper_end(e);
     emit_load_all(e);
     emit8(e, 0x41); /* jmp r14 */
     emit8(e, 0xff);

@@ -24,6 +24,7 @@
 #include "cache.h"
 #include "cpuid_model.h"
 #include "helpers.h"
+#include "profile.h"
 #include "window.h"
 
 struct translate_options translate_options = {.tlb_entries = TLB_SIZE};
@@ -233,11 +234,15 @@ static void fault_handler(int sig, siginfo_t *info, void *context)
 #define TICK_SIGNAL SIGUSR2
 #define TICK_NS     10000000
 
-static void tick_handler(int sig)
+static void tick_handler(int sig, siginfo_t *info, void *context)
 {
     struct vcpu *v = vcpu_current();
-    if (v) {
-        __atomic_store_n(&v->run, 0, __ATOMIC_RELAXED);
+    if (!v) {
+        return;
+    }
+    __atomic_store_n(&v->run, 0, __ATOMIC_RELAXED);
+    if (translate_options.profile) {
+        profile_sample(v, ((ucontext_t *)context)->uc_mcontext.gregs[REG_RIP]);
     }
 }
 
@@ -252,7 +257,7 @@ void vcpu_signals_init(void)
     for (unsigned i = 0; i < G_N_ELEMENTS(signals); i++) {
         sigaction(signals[i], &sa, &old_actions[signals[i]]);
     }
-    struct sigaction tick = {.sa_handler = tick_handler, .sa_flags = SA_RESTART};
+    struct sigaction tick = {.sa_sigaction = tick_handler, .sa_flags = SA_RESTART | SA_SIGINFO};
     sigaction(TICK_SIGNAL, &tick, NULL);
     g_once_init_leave(&once, 1);
 }
@@ -569,7 +574,8 @@ static void run_once(struct vcpu *v)
 static bool tick_start(timer_t *timer)
 {
     struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = TICK_SIGNAL};
-    struct itimerspec every = {{0, TICK_NS}, {0, TICK_NS}};
+    long ns = translate_options.profile ? TICK_NS / 10 : TICK_NS;
+    struct itimerspec every = {{0, ns}, {0, ns}};
     event._sigev_un._tid = syscall(SYS_gettid);
     return timer_create(CLOCK_THREAD_CPUTIME_ID, &event, timer) == 0 &&
            timer_settime(*timer, 0, &every, NULL) == 0;
@@ -662,14 +668,6 @@ static struct vcpu *vcpu_new(struct translate *t, unsigned index)
 static size_t code_cpus_size(const struct translate *t)
 {
     return (memory_pool_max(t->memory) >> GUEST_PAGE_SHIFT) * sizeof *t->code_cpus;
-}
-
-static void profile_log(const struct vcpu *v)
-{
-#define COUNTER_LOG(name, text)                                                                    \
-    device_log("profile", "cpu %u: %12" G_GUINT64_FORMAT " %s", v->index, v->count.name, text);
-    COUNTERS(COUNTER_LOG)
-#undef COUNTER_LOG
 }
 
 static void translate_destroy(struct engine *engine)
