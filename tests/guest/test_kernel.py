@@ -78,4 +78,13 @@ def screenshot(bench):
     check(os.path.getsize(shot) > 100, "no picture")
 
 
+@test
+def profile(bench):
+    done = bench.ringctl("run", "--kernel", images.kernel(), "--engine", "translate", "--timeout", "2", "--profile", status=102)
+    shares = {name.strip(): float(share) for share, name in re.findall(r"cpu 0: +([\d.]+)% (.*)", done.stderr)}
+    check(shares.get("translated code", 0) > 5 and shares.get("translation", 0) > 0.1, "not its time: %s" % shares)
+    check(any(name.startswith("helper_") for name in shares), "no helper is named: %s" % shares)
+    check(99 < sum(shares.values()) < 101, "more or less than all of it: %s" % shares)
+
+
 main()
