@@ -176,6 +176,65 @@ static void ymm_put(uint8_t *area, unsigned n, unsigned at, uint64_t value, unsi
     }
 }
 
+/* The guest's vector registers, to be looked at and changed; vectors_put puts them back. */
+static uint8_t *vectors_get(struct vcpu *v)
+{
+    uint8_t *area = v->xsave_tmp;
+    uint64_t *words = (uint64_t *)area;
+    for (unsigned i = 64; i < 72; i++) {
+        words[i] = 0;
+    }
+    __asm__ volatile("xsave64 %0" : "=m"(v->xsave_tmp) : "a"(7), "d"(0) : "memory");
+    for (unsigned i = 576; i < 832 && !(words[64] & 4); i++) {
+        area[i] = 0;
+    }
+    for (unsigned i = 160; i < 416 && !(words[64] & 2); i++) {
+        area[i] = 0;
+    }
+    return area;
+}
+
+static void vectors_put(struct vcpu *v)
+{
+    ((uint64_t *)v->xsave_tmp)[64] |= 6;
+    __asm__ volatile("xrstor64 %0" : : "m"(v->xsave_tmp), "a"(7), "d"(0) : "memory");
+}
+
+/* VMASKMOV, VPMASKMOV: elements that are masked out are not accessed at all. Faults come before any
+ * change. */
+void helper_masked_move(struct vcpu *v, uint64_t linear, uint64_t packed)
+{
+    unsigned reg = packed & 15, mask = packed >> 4 & 15, size = packed & 1 << 8 ? 8 : 4,
+             n = (packed & 1 << 9 ? 32 : 16) / size;
+    bool store = packed & 1 << 10;
+    enum mmu_index index = cpu_mmu_index(v);
+    uint64_t value[8] = {0}, limit = cpu_long_active(v) ? ~0ull : UINT32_MAX;
+    uint8_t *area = vectors_get(v);
+    for (unsigned i = 0; i < n; i++) {
+        if (!(ymm_get(area, mask, i * size, size) >> (size * 8 - 1))) {
+            continue;
+        }
+        if (store) {
+            mem_check_write(v, (linear + i * size) & limit, size, index);
+        } else {
+            value[i] = mem_load(v, (linear + i * size) & limit, size, index);
+        }
+    }
+    for (unsigned i = 0; i < n && store; i++) {
+        if (ymm_get(area, mask, i * size, size) >> (size * 8 - 1)) {
+            mem_store(v, (linear + i * size) & limit, ymm_get(area, reg, i * size, size), size,
+                      index);
+        }
+    }
+    if (store) {
+        return;
+    }
+    for (unsigned i = 0; i < 32 / size; i++) {
+        ymm_put(area, reg, i * size, i < n ? value[i] : 0, size);
+    }
+    vectors_put(v);
+}
+
 /* All loads are made before any register changes, so a fault restarts it from the beginning. */
 void helper_gather(struct vcpu *v, uint64_t base, uint64_t packed)
 {
@@ -185,23 +244,8 @@ void helper_gather(struct vcpu *v, uint64_t base, uint64_t packed)
              bytes = packed & 1 << 18 ? 32 : 16;
     unsigned seg = packed >> 20 & 7, width = packed >> 24 & 15;
     unsigned big = isize > dsize ? isize : dsize, n = bytes / big;
-    uint8_t *area = v->xsave_tmp;
+    uint8_t *area = vectors_get(v);
     uint64_t loaded[8];
-    uint64_t *words = (uint64_t *)area;
-    for (unsigned i = 64; i < 72; i++) {
-        words[i] = 0;
-    }
-    __asm__ volatile("xsave64 %0" : "=m"(v->xsave_tmp) : "a"(7), "d"(0) : "memory");
-    if (!(words[64] & 4)) {
-        for (unsigned i = 576; i < 832; i++) {
-            area[i] = 0;
-        }
-    }
-    if (!(words[64] & 2)) {
-        for (unsigned i = 160; i < 416; i++) {
-            area[i] = 0;
-        }
-    }
     for (unsigned i = 0; i < n; i++) {
         loaded[i] = ymm_get(area, dst, i * dsize, dsize);
         if (ymm_get(area, mask, i * dsize, dsize) >> (dsize * 8 - 1)) {
@@ -223,6 +267,5 @@ void helper_gather(struct vcpu *v, uint64_t base, uint64_t packed)
     for (unsigned i = 0; i < n; i++) {
         ymm_put(area, dst, i * dsize, loaded[i], dsize);
     }
-    words[64] |= 6;
-    __asm__ volatile("xrstor64 %0" : : "m"(v->xsave_tmp), "a"(7), "d"(0) : "memory");
+    vectors_put(v);
 }

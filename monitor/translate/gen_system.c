@@ -267,6 +267,21 @@ static void gen_gather(struct gen *g)
     gen_call(g, HELPER(helper_gather));
 }
 
+/* VMASKMOVPS/PD, VPMASKMOVD/Q. */
+static void gen_masked_move(struct gen *g, bool wide)
+{
+    const struct insn *in = g->in;
+    bool store = in->op[0].type == ZYDIS_OPERAND_TYPE_MEMORY;
+    unsigned reg = ZydisRegisterGetId(in->op[store ? 2 : 0].reg.value),
+             mask = ZydisRegisterGetId(in->op[1].reg.value);
+    gen_linear(g, &in->op[store ? 0 : 2], in->op[store ? 0 : 2].size / 8,
+               store ? INFO_WRITE : INFO_READ);
+    emit_mov_imm(&g->e, R15,
+                 reg | mask << 4 | (unsigned)wide << 8 |
+                     (unsigned)(in->d.avx.vector_length == 256) << 9 | (unsigned)store << 10);
+    gen_call(g, HELPER(helper_masked_move));
+}
+
 static void gen_call_end(struct gen *g, helper_fn fn, uint64_t a, uint64_t b)
 {
     gen_call_imm(g, fn, a, b);
@@ -660,11 +675,21 @@ static bool gen_fpu_state(struct gen *g)
         gen_gather(g);
         return true;
     }
-    if (g->in->d.mnemonic == ZYDIS_MNEMONIC_VMASKMOVDQU) {
+    switch (g->in->d.mnemonic) {
+    case ZYDIS_MNEMONIC_VMASKMOVDQU:
         gen_maskmov(g);
         return true;
+    case ZYDIS_MNEMONIC_VMASKMOVPS:
+    case ZYDIS_MNEMONIC_VPMASKMOVD:
+        gen_masked_move(g, false);
+        return true;
+    case ZYDIS_MNEMONIC_VMASKMOVPD:
+    case ZYDIS_MNEMONIC_VPMASKMOVQ:
+        gen_masked_move(g, true);
+        return true;
+    default:
+        return false;
     }
-    return false;
 }
 
 bool gen_system(struct gen *g)

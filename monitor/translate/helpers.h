@@ -68,6 +68,7 @@ void helper_popa(struct vcpu *v, uint64_t size);
 void helper_enter(struct vcpu *v, uint64_t size, uint64_t packed); /* alloc | level<<16 */
 
 /* fpu.c; packed: bit 0: 64-bit form, bit 1: XSAVE/XRSTOR */
+void helper_masked_move(struct vcpu *v, uint64_t linear, uint64_t packed);
 void helper_fxsave(struct vcpu *v, uint64_t linear, uint64_t packed);
 void helper_fxrstor(struct vcpu *v, uint64_t linear, uint64_t packed);
 void helper_xsave(struct vcpu *v, uint64_t linear, uint64_t packed);

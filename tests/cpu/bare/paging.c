@@ -486,6 +486,51 @@ static void implicit(void)
     gate_set(PF, (uint64_t)vectors + 16 * PF, KERNEL_CODE, 0x8e, 0);
 }
 
+/* Elements that are masked out are not accessed (SDM vol. 2, VPMASKMOV). */
+static void masked_moves(void)
+{
+    static uint32_t mask[8], value[8] = {1, 2, 3, 4, 5, 6, 7, 8}, got[8];
+    uint32_t r[4];
+    cpuid(7, 0, r);
+    if (!(r[1] & 1u << 5)) {
+        return;
+    }
+    write_cr4(read_cr4() | 1ull << 18);
+    __asm__ volatile("xsetbv" : : "c"(0), "a"(7), "d"(0));
+    entries(P | W | U, P | W | U, P | W | U, P | W | U);
+    pt[1] = 0;
+    uint32_t *last = (uint32_t *)(LINEAR + 4096) - 4;
+    for (unsigned faulting = 0; faulting < 2; faulting++) {
+        for (unsigned i = 0; i < 8; i++) {
+            mask[i] = i == 1 || i == 3 || (faulting && i == 6) ? 0x80000000 : 0x7fffffff;
+        }
+        for (unsigned i = 0; i < 4; i++) {
+            last[i] = 10 + i;
+        }
+        caught.vector = NONE;
+        __asm__ volatile("movq $1f, resume\n vmovdqu %0, %%ymm0\n vmovdqu %1, %%ymm1\n"
+                         "vpmaskmovd %%ymm1, %%ymm0, (%2)\n 1: movq $0, resume"
+                         :
+                         : "m"(mask), "m"(value), "r"(last)
+                         : "memory");
+        CHECK(caught.vector == (faulting ? PF : NONE));
+        CHECK(!faulting || (caught.cr2 == LINEAR + 4096 + 8 && caught.error == PF_W));
+        CHECK(last[0] == 10 && last[1] == (faulting ? 11 : 2) && last[2] == 12 &&
+              last[3] == (faulting ? 13 : 4));
+        caught.vector = NONE;
+        __asm__ volatile("movq $1f, resume\n vmovdqu %0, %%ymm0\n vmovdqu %3, %%ymm1\n"
+                         "vmaskmovps (%2), %%ymm0, %%ymm1\n 1: vmovdqu %%ymm1, %1\n"
+                         "movq $0, resume\n vzeroupper"
+                         : "+m"(mask), "=m"(got)
+                         : "r"(last), "m"(value)
+                         : "memory");
+        CHECK(caught.vector == (faulting ? PF : NONE));
+        for (unsigned i = 0; i < 8; i++) {
+            CHECK(got[i] == (faulting ? value[i] : i == 1 || i == 3 ? last[i] : 0));
+        }
+    }
+}
+
 static void address_widths(void)
 {
     FAULTS(GP, 0, "movb (%0), %%al", : : "r"(0x800000000000) : "rax");
@@ -508,6 +553,7 @@ int main_test(void)
     flushes();
     pcid();
     implicit();
+    masked_moves();
     address_widths();
     return 0;
 }
