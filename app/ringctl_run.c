@@ -15,8 +15,8 @@
 
 struct run {
     char *kernel, *initrd, *append, *cdrom, *memory, *cpus, *engine, *screenshot, *after, *timeout,
-        *engine_options, *boot;
-    char **disks, **serial;
+        *engine_options, *boot, *network, *card, *capture;
+    char **disks, **serial, **forwards;
     gboolean snapshot, debug_exit, no_reboot, profile;
 };
 
@@ -39,6 +39,13 @@ static bool run_parse(struct run *r, const struct ringctl_command *command, int 
         {"snapshot", 0, 0, G_OPTION_ARG_NONE, &r->snapshot, "Forget writes to disks", NULL},
         {"serial", 0, 0, G_OPTION_ARG_STRING_ARRAY, &r->serial,
          "stdio, pty or a file; twice: the second port", "stdio"},
+        {"network", 0, 0, G_OPTION_ARG_STRING, &r->network,
+         "user, isolated, none, tap:NAME, tap:fd=N, bridge:NAME", "none"},
+        {"card", 0, 0, G_OPTION_ARG_STRING, &r->card, "Network card: e1000e, virtio", "e1000e"},
+        {"forward", 0, 0, G_OPTION_ARG_STRING_ARRAY, &r->forwards,
+         "A port of the host for one of the guest; repeatable", "tcp:2222:22"},
+        {"capture", 0, 0, G_OPTION_ARG_FILENAME, &r->capture, "All packets into a pcap file",
+         "FILE"},
         {"screenshot", 0, 0, G_OPTION_ARG_FILENAME, &r->screenshot,
          "Write the screen at the end of the run", "FILE.png"},
         {"after", 0, 0, G_OPTION_ARG_STRING, &r->after,
@@ -107,6 +114,9 @@ static void add_all(GPtrArray *args, const struct run *r)
     add(args, "--boot", r->boot);
     add(args, "--engine", r->engine);
     add(args, "--engine-options", r->engine_options);
+    add(args, "--network", r->network);
+    add(args, "--card", r->card);
+    add(args, "--capture", r->capture);
     add(args, "--screenshot", r->screenshot);
     add(args, "--after", r->after);
     add(args, "--timeout", r->timeout);
@@ -118,6 +128,9 @@ static void add_all(GPtrArray *args, const struct run *r)
         g_autofree char *serial = serial_spec(r->serial[i]);
         add(args, "--serial", serial);
     }
+    for (unsigned i = 0; r->forwards && r->forwards[i]; i++) {
+        add(args, "--forward", r->forwards[i]);
+    }
     for (unsigned i = 0; r->disks && r->disks[i]; i++) {
         add(args, "--disk", r->disks[i]);
     }
@@ -127,13 +140,14 @@ static void run_clear(struct run *r)
 {
     char *strings[] = {r->kernel,  r->initrd,         r->append, r->cdrom,      r->memory,
                        r->cpus,    r->engine,         r->after,  r->screenshot, r->boot,
-                       r->timeout, r->engine_options, NULL};
+                       r->timeout, r->engine_options, r->network, r->card,     r->capture};
 
     for (unsigned i = 0; i < G_N_ELEMENTS(strings); i++) {
         g_free(strings[i]);
     }
     g_strfreev(r->disks);
     g_strfreev(r->serial);
+    g_strfreev(r->forwards);
 }
 
 bool ringctl_run(const struct ringctl_command *command, int argc, char **argv, GError **error)

@@ -5,7 +5,7 @@
  */
 #include <string.h>
 
-#include "pci.h"
+#include "pci_msix.h"
 
 #define PCI_COMMAND     0x04u
 #define PCI_STATUS      0x06u
@@ -80,6 +80,9 @@ uint32_t pci_bus_config_read(struct pci_bus *bus, uint8_t busno, uint8_t devfn, 
     size = access_size(size);
     if (!f || addr + size > PCI_CONFIG_SIZE) {
         return UINT32_MAX >> (32 - 8 * size);
+    }
+    if (f->config_reading) {
+        f->config_reading(f->device, addr, size);
     }
     for (unsigned i = 0; i < size; i++) {
         value |= (uint32_t)f->config[addr + i] << (8 * i);
@@ -216,9 +219,14 @@ static bool msi_enabled(const struct pci_function *f)
     return f->msi_offset && (f->config[f->msi_offset + 2] & MSI_ENABLE);
 }
 
+static bool msix_enabled(const struct pci_function *f)
+{
+    return f->msix && pci_msix_enabled(f->msix);
+}
+
 static bool intx_wanted(const struct pci_function *f)
 {
-    return (f->config[PCI_STATUS] & STATUS_INTX) && !msi_enabled(f) &&
+    return (f->config[PCI_STATUS] & STATUS_INTX) && !msi_enabled(f) && !msix_enabled(f) &&
            !(get16(f->config + PCI_COMMAND) & COMMAND_NO_INTX);
 }
 
@@ -243,7 +251,7 @@ void pci_function_interrupt(struct pci_function *f, bool level)
     }
     if (msi_enabled(f)) {
         intx_drive(f, false);
-        if (level && !was) {
+        if (level && !was && !msix_enabled(f)) {
             msi_send(f);
         }
     } else {
@@ -258,8 +266,12 @@ static void function_written(struct pci_function *f, uint32_t addr, unsigned siz
         bars_update(f);
     }
     if (ranges_touch(addr, size, PCI_COMMAND, 2) ||
-        (f->msi_offset && ranges_touch(addr, size, f->msi_offset, 4))) {
+        (f->msi_offset && ranges_touch(addr, size, f->msi_offset, 4)) ||
+        (f->msix && ranges_touch(addr, size, f->msix_offset, 4))) {
         intx_drive(f, intx_wanted(f));
+    }
+    if (f->msix && ranges_touch(addr, size, f->msix_offset, 4)) {
+        pci_msix_control_written(f->msix);
     }
     if (f->config_written) {
         f->config_written(f->device, addr, size);
@@ -390,6 +402,9 @@ void pci_function_reset(struct pci_function *f)
     for (unsigned i = f->msi_offset; f->msi_offset && i < f->msi_offset + 14u; i++) {
         f->config[i] &= (uint8_t)~f->writable[i];
     }
+    if (f->msix) {
+        pci_msix_reset(f->msix);
+    }
     bars_update(f);
     intx_drive(f, false);
 }
@@ -405,6 +420,7 @@ uint8_t pci_function_add_capability(struct pci_function *f, uint8_t id, uint8_t 
         link = at + 1;
         at += f->config[at] == 0x01   ? 8
               : f->config[at] == 0x05 ? 16
+              : f->config[at] == 0x09 ? f->config[at + 2]
               : f->config[at] == 0x10 ? 60
                                       : 16;
     }
@@ -435,6 +451,9 @@ void pci_function_state(struct pci_function *f, struct state *state)
 
     state_bytes(state, "config", saved, PCI_CONFIG_SIZE);
     state_bool(state, "intx_level", &level);
+    if (f->msix) {
+        pci_msix_state(f->msix, state);
+    }
     if (!state_restoring(state) || state_failed(state)) {
         return;
     }

@@ -3,7 +3,7 @@
  * PCI functions and the bus they sit on (PCI Local Bus 3.0, PCI Express Base 3.0 section 7).
  *
  * A PCI device embeds a `struct pci_function` in its private struct, describes it with a pci_function_info and calls pci_function_init() from its
- * init. Config space, BAR decoding, INTx and MSI are handled here; only what a device wants to see reaches it.
+ * init. Config space, BAR decoding, INTx, MSI and MSI-X are handled here; only what a device wants to see reaches it.
  */
 #pragma once
 
@@ -46,9 +46,13 @@ struct pci_function {
     unsigned mapped[PCI_BARS + 1]; /* memory or port mapping ids, 0: none */
     uint64_t mapped_at[PCI_BARS + 1];
     uint8_t msi_offset; /* of its MSI capability in config space */
+    struct pci_msix *msix; /* pci_msix.h; NULL: none */
+    uint8_t msix_offset;
     bool intx_level;
     /* Optional: called after the guest changed config space bytes [addr, addr+size). */
     void (*config_written)(void *device, uint32_t addr, unsigned size);
+    /* Optional: called before the guest reads config space bytes. */
+    void (*config_reading)(void *device, uint32_t addr, unsigned size);
 };
 
 /* The bus: config mechanism #1 (0CF8h/0CFCh) and ECAM are the host bridge's, which calls these. */
@@ -66,7 +70,8 @@ void pci_function_fini(struct pci_function *f);
 void pci_function_reset(struct pci_function *f); /* command register, BARs, MSI: back to power-on */
 /* Adds a capability of `size` bytes at the next free offset; returns the offset. */
 uint8_t pci_function_add_capability(struct pci_function *f, uint8_t id, uint8_t size);
-/* Drives the interrupt: MSI when the guest enabled it (a message on each rising edge), else INTx. */
+/* Drives the interrupt: MSI when the guest enabled it (a message on each rising edge), else INTx. With MSI-X
+ * on, nothing: the device sends vectors itself (pci_msix.h). */
 void pci_function_interrupt(struct pci_function *f, bool level);
 bool pci_function_bus_master(const struct pci_function *f); /* DMA allowed by the command register */
 void pci_function_state(struct pci_function *f, struct state *state);

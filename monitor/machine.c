@@ -15,6 +15,7 @@
 #include "host_memory.h"
 #include "lock.h"
 #include "machine_internal.h"
+#include "net/net.h"
 
 #define POOL_EXTRA (128ull << 20) /* video RAM, ROMs */
 
@@ -52,6 +53,9 @@ static void machine_halt(struct machine *m)
         m->engine_ops->pause(m->engine);
         machine_lock();
         clock_pause(m->clock);
+        if (m->net) {
+            net_pause(m->net, true);
+        }
         machine_unlock();
     }
 }
@@ -60,6 +64,9 @@ static void machine_go(struct machine *m)
 {
     machine_lock();
     clock_resume(m->clock);
+    if (m->net) {
+        net_pause(m->net, false);
+    }
     machine_unlock();
     machine_set_state(m, MACHINE_RUNNING);
     m->engine_ops->run(m->engine);
@@ -152,6 +159,11 @@ static void config_copy(struct machine *m, const struct machine_config *c)
     to->cdrom = g_strdup(c->cdrom);
     to->boot_order = g_strdup(c->boot_order);
     to->debugcon = g_strdup(c->debugcon);
+    to->network.mode = g_strdup(c->network.mode);
+    to->network.card = g_strdup(c->network.card);
+    to->network.mac = g_strdup(c->network.mac);
+    to->network.capture = g_strdup(c->network.capture);
+    to->network.forwards = (const char *const *)g_strdupv((char **)c->network.forwards);
     for (unsigned i = 0; i < MACHINE_SERIAL_PORTS; i++) {
         to->serial[i] = g_strdup(c->serial[i]);
     }
@@ -162,13 +174,15 @@ static void config_copy(struct machine *m, const struct machine_config *c)
 
 static void config_free(struct machine_config *c)
 {
-    const char *strings[] = {c->name,   c->uuid,       c->engine,  c->engine_options,
-                             c->kernel, c->initrd,     c->append,  c->firmware,
-                             c->cdrom,  c->boot_order, c->debugcon};
+    const char *strings[] = {c->name,         c->uuid,         c->engine,      c->engine_options,
+                             c->kernel,       c->initrd,       c->append,      c->firmware,
+                             c->cdrom,        c->boot_order,   c->debugcon,    c->network.mode,
+                             c->network.card, c->network.mac,  c->network.capture};
 
     for (unsigned i = 0; i < G_N_ELEMENTS(strings); i++) {
         g_free((char *)strings[i]);
     }
+    g_strfreev((char **)c->network.forwards);
     for (unsigned i = 0; i < MACHINE_SERIAL_PORTS; i++) {
         g_free((char *)c->serial[i]);
     }
@@ -253,6 +267,33 @@ static bool create_memory(struct machine *m, GError **error)
     return true;
 }
 
+static bool open_network(struct machine *m, GError **error)
+{
+    const struct machine_network *n = &m->config.network;
+    struct net_config config = {n->mode, m->clock, n->unplugged};
+    g_autofree char *mac = n->mac ? g_strdup(n->mac) : net_mac_random();
+
+    if (!n->mode) {
+        return true;
+    }
+    if (!net_mac_parse(mac, m->mac)) {
+        g_set_error(error, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT,
+                    "\"%s\" is no address for a network card; write one like 52:54:00:12:34:56",
+                    mac);
+        return false;
+    }
+    if (!(m->net = net_open(&config, error)) ||
+        (n->capture && !net_capture(m->net, n->capture, error))) {
+        return false;
+    }
+    for (unsigned i = 0; n->forwards && n->forwards[i]; i++) {
+        if (!net_forward_add(m->net, n->forwards[i], error)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool open_backends(struct machine *m, GError **error)
 {
     const struct machine_config *c = &m->config;
@@ -279,7 +320,8 @@ static bool open_backends(struct machine *m, GError **error)
             return false;
         }
     }
-    return !c->cdrom || (m->cdrom = block_open(c->cdrom, BLOCK_READ_ONLY | BLOCK_RAW, error));
+    return (!c->cdrom || (m->cdrom = block_open(c->cdrom, BLOCK_READ_ONLY | BLOCK_RAW, error))) &&
+           open_network(m, error);
 }
 
 static const struct engine_ops *pick_engine(const char *name, GError **error)
@@ -408,6 +450,7 @@ void machine_free(struct machine *m)
         block_close(m->disk[i]);
     }
     block_close(m->cdrom);
+    net_close(m->net);
     for (unsigned i = 0; i < MACHINE_SERIAL_PORTS; i++) {
         chardev_free(m->serial[i]);
     }
@@ -526,6 +569,11 @@ const char *machine_warning(const struct machine *m)
 const char *machine_problem(const struct machine *m)
 {
     return m->state == MACHINE_IO_ERROR ? m->problem : NULL;
+}
+
+struct net *machine_network(const struct machine *m)
+{
+    return m->net;
 }
 
 const char *machine_serial_path(const struct machine *m, unsigned port)

@@ -26,6 +26,14 @@ struct machine_disk {
     bool raw;                /* do not look for a format in it */
 };
 
+/* mode: net/net.h, NULL: no card. */
+struct machine_network {
+    const char *mode, *card, *mac; /* card: "e1000e" (NULL) or "virtio"; mac NULL: a random one */
+    const char *const *forwards;   /* NULL-terminated, or NULL */
+    const char *capture;           /* a pcap file, or NULL */
+    bool unplugged;
+};
+
 struct machine_config {
     const char *name, *uuid; /* NULL: "ringside", none */
     uint64_t memory_bytes;   /* whole MiB, at least 1 MiB */
@@ -37,6 +45,7 @@ struct machine_config {
     struct machine_disk disks[MACHINE_MAX_DISKS];
     unsigned disk_count;
     const char *cdrom;
+    struct machine_network network;
     const char *boot_order; /* letters c, d, n; NULL: "cd" */
     const char *serial[MACHINE_SERIAL_PORTS]; /* chardev.h; NULL: none */
     const char *debugcon;   /* file for the firmware's log; NULL: none */
@@ -95,5 +104,7 @@ const char *machine_problem(const struct machine *machine);
 const char *machine_warning(const struct machine *machine);
 /* The pseudo-terminal behind a serial port, or NULL. */
 const char *machine_serial_path(const struct machine *machine, unsigned port);
+/* The cable (net/net.h), for use with the machine lock held; NULL: there is no card. */
+struct net *machine_network(const struct machine *machine);
 /* NULL `path` takes the disc out. `force`: even if the guest has locked the drive. */
 bool machine_change_cdrom(struct machine *machine, const char *path, bool force, GError **error);

@@ -49,6 +49,8 @@ struct machine {
     void *lapic, *ioapic, *pic, *pit, *hpet, *pm, *lpc, *fw_cfg, *ahci, *vga;
     struct chardev *serial[MACHINE_SERIAL_PORTS], *debugcon;
     struct block *disk[MACHINE_MAX_DISKS], *cdrom;
+    struct net *net;
+    uint8_t mac[6];
 
     char *problem;       /* about the last disk error, under the machine lock */
     char *engine_reason; /* why no faster one runs */

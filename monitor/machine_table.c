@@ -10,6 +10,7 @@
 
 #include "ahci.h"
 #include "debug_exit.h"
+#include "e1000e.h"
 #include "fw_cfg.h"
 #include "hpet.h"
 #include "i8042.h"
@@ -23,6 +24,7 @@
 #include "rtc.h"
 #include "uart16550.h"
 #include "vga.h"
+#include "virtio_net.h"
 
 /* Interrupt lines */
 
@@ -341,6 +343,32 @@ static void vga_configure(struct machine *m, const struct machine_row *row, void
     };
 }
 
+static void e1000e_configure(struct machine *m, const struct machine_row *row, void *config)
+{
+    struct e1000e_config *c = config;
+
+    *c = (struct e1000e_config){.pci = row_pci(m, row), .net = m->net};
+    memcpy(c->mac, m->mac, sizeof c->mac);
+}
+
+static void virtio_net_configure(struct machine *m, const struct machine_row *row, void *config)
+{
+    struct virtio_net_config *c = config;
+
+    *c = (struct virtio_net_config){.pci = row_pci(m, row), .net = m->net};
+    memcpy(c->mac, m->mac, sizeof c->mac);
+}
+
+static bool when_virtio_net(const struct machine *m)
+{
+    return m->net && g_strcmp0(m->config.network.card, "virtio") == 0;
+}
+
+static bool when_e1000e(const struct machine *m)
+{
+    return m->net && !when_virtio_net(m);
+}
+
 static bool when_debug_exit(const struct machine *m)
 {
     return m->config.debug_exit;
@@ -371,6 +399,8 @@ const struct machine_row machine_table[] = {
     {&fw_cfg_device, "fw-cfg", BUS_ISA, 0x510, -1, NULL, NULL, FIELD(fw_cfg)},
     {&vga_device, "vga", BUS_PCI, DEVFN(2, 0), -1, NULL, vga_configure, FIELD(vga)},
     {&ahci_device, "ahci", BUS_PCI, DEVFN(0x1f, 2), -1, NULL, ahci_configure, FIELD(ahci)},
+    {&e1000e_device, "e1000e", BUS_PCI, DEVFN(3, 0), -1, when_e1000e, e1000e_configure, 0},
+    {&virtio_net_device, "virtio-net", BUS_PCI, DEVFN(3, 0), -1, when_virtio_net, virtio_net_configure, 0},
     {&debug_exit_device, "debug-exit", BUS_ISA, 0xf4, -1, when_debug_exit, debug_exit_configure, 0},
     {&debugcon_device, "debugcon", BUS_ISA, 0x402, -1, when_debugcon, debugcon_configure, 0},
 };

@@ -4,6 +4,7 @@
  */
 #include <string.h>
 
+#include "net/spec.h"
 #include "options.h"
 
 #define BOOT_DISK  "disk"
@@ -29,6 +30,15 @@ static bool options_serial(struct options *o, GError **error)
     return stdio < 2 || wrong(error, "Only one serial port can be the terminal.");
 }
 
+static bool options_network(const struct options *o, GError **error)
+{
+    if (o->network && strcmp(o->network, "none") != 0 && !net_mode_valid(o->network)) {
+        return wrong(error, "--network is user, isolated, none, tap:NAME, tap:fd=N or bridge:NAME.");
+    }
+    return !o->card || !strcmp(o->card, "e1000e") || !strcmp(o->card, "virtio") ||
+           wrong(error, "--card is e1000e or virtio.");
+}
+
 static bool options_finish(struct options *o, GError **error)
 {
     struct machine_config *c = &o->config;
@@ -52,6 +62,12 @@ static bool options_finish(struct options *o, GError **error)
         .cdrom = o->cdrom,
         .boot_order = o->boot,
         .debugcon = o->debugcon,
+        .network = {.mode = o->network && strcmp(o->network, "none") != 0 ? o->network : NULL,
+                    .card = o->card,
+                    .mac = o->mac,
+                    .forwards = (const char *const *)o->forwards,
+                    .capture = o->capture,
+                    .unplugged = o->unplugged},
         .debug_exit = o->debug_exit,
         .no_reboot = o->no_reboot,
     };
@@ -62,7 +78,7 @@ static bool options_finish(struct options *o, GError **error)
         c->disks[c->disk_count++] = (struct machine_disk){
             .path = o->disks[i], .readonly = o->readonly, .snapshot = o->snapshot};
     }
-    if (!options_serial(o, error)) {
+    if (!options_serial(o, error) || !options_network(o, error)) {
         return false;
     }
     if (o->after < 0 || o->timeout < 0) {
@@ -92,6 +108,16 @@ static void add_machine_entries(GOptionContext *context, struct options *o)
         {"firmware", 0, 0, G_OPTION_ARG_FILENAME, &o->firmware, "BIOS image", "FILE"},
         {"serial", 's', 0, G_OPTION_ARG_STRING_ARRAY, &o->serial,
          "stdio, pty, file:PATH; twice: COM1, COM2", "SPEC"},
+        {"network", 0, 0, G_OPTION_ARG_STRING, &o->network,
+         "user, isolated, tap:NAME, tap:fd=N, bridge:NAME (none)", "MODE"},
+        {"card", 0, 0, G_OPTION_ARG_STRING, &o->card, "Network card: e1000e, virtio", "NAME"},
+        {"mac", 0, 0, G_OPTION_ARG_STRING, &o->mac, "Its address (random)", "ADDRESS"},
+        {"forward", 0, 0, G_OPTION_ARG_STRING_ARRAY, &o->forwards,
+         "A port of the host for one of the guest; repeatable", "tcp:2222:22"},
+        {"capture", 0, 0, G_OPTION_ARG_FILENAME, &o->capture, "All packets into a pcap file",
+         "FILE"},
+        {"unplugged", 0, 0, G_OPTION_ARG_NONE, &o->unplugged, "The network cable is not plugged in",
+         NULL},
         {"debugcon", 0, 0, G_OPTION_ARG_FILENAME, &o->debugcon, "Firmware log", "FILE"},
         {"debug-exit", 0, 0, G_OPTION_ARG_NONE, &o->debug_exit, "Port F4h ends the run", NULL},
         {"no-reboot", 0, 0, G_OPTION_ARG_NONE, &o->no_reboot, "A reset ends the run", NULL},
@@ -146,13 +172,15 @@ void options_clear(struct options *o)
 {
     char *strings[] = {o->machine, o->create_disk, o->size,   o->log,    o->screenshot,
                        o->name,    o->engine,      o->kernel, o->initrd, o->engine_options,
-                       o->append,  o->firmware,    o->cdrom,  o->boot,   o->debugcon};
+                       o->append,  o->firmware,    o->cdrom,  o->boot,   o->debugcon,
+                       o->network, o->card,        o->mac,    o->capture};
 
     for (unsigned i = 0; i < G_N_ELEMENTS(strings); i++) {
         g_free(strings[i]);
     }
     g_strfreev(o->disks);
     g_strfreev(o->serial);
+    g_strfreev(o->forwards);
 }
 
 /* From machine.ini */

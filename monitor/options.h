@@ -18,9 +18,10 @@ struct options {
     char *log, *screenshot;
     double after, timeout; /* seconds, 0: never */
     int memory_mib, cpus;
-    gboolean snapshot, readonly, debug_exit, no_reboot, profile, version;
+    gboolean snapshot, readonly, debug_exit, no_reboot, unplugged, profile, version;
     char **disks, **serial, *name, *engine, *engine_options, *kernel, *initrd, *append, *firmware,
-        *cdrom, *boot, *debugcon;
+        *cdrom, *boot, *debugcon, *network, *card, *mac, *capture;
+    char **forwards;
 };
 
 bool options_parse(struct options *options, int *argc, char ***argv, GError **error);
