@@ -343,14 +343,18 @@ static bool control_command(struct virtio_net *n, const uint8_t *bytes, size_t l
 static void control(struct virtio_net *n)
 {
     struct virtio *v = &n->virtio;
+    unsigned budget = VIRTIO_QUEUE_SIZE;
 
-    for (unsigned budget = VIRTIO_QUEUE_SIZE;
-         budget && virtio_pop(v, QUEUE_CONTROL, &n->chain); budget--) {
-        size_t len = virtio_copy_out(&n->chain, 0, n->packet, sizeof n->packet);
-        uint8_t ack = control_command(n, n->packet, len) ? 0 : 1;
-        uint32_t written = (uint32_t)virtio_copy_in(v, &n->chain, 0, &ack, 1);
-        virtio_push(v, QUEUE_CONTROL, &n->chain, written);
-    }
+    do {
+        while (budget && virtio_pop(v, QUEUE_CONTROL, &n->chain)) {
+            size_t len = virtio_copy_out(&n->chain, 0, n->packet, sizeof n->packet);
+            uint8_t ack = control_command(n, n->packet, len) ? 0 : 1;
+            uint32_t written = (uint32_t)virtio_copy_in(v, &n->chain, 0, &ack, 1);
+            virtio_push(v, QUEUE_CONTROL, &n->chain, written);
+            budget--;
+        }
+        virtio_want_notify(v, QUEUE_CONTROL, true);
+    } while (budget && !virtio_empty(v, QUEUE_CONTROL));
     virtio_publish(v, QUEUE_CONTROL);
 }
 
