@@ -21,6 +21,8 @@
 #include "spec.h"
 
 #define NET_MTU        1500u
+#define NET_MSS4       (NET_MTU - 40u) /* TCP payload that fits */
+#define NET_MSS6       (NET_MTU - 60u)
 #define NET_HEADER     14u
 #define NET_MIN_FRAME  60u
 #define NET_MAX_PACKET (65536u + 256u) /* with the headers of a packet yet to be cut up */
@@ -98,3 +100,8 @@ bool net_tcp_prepare(uint8_t *frame, size_t len, struct net_offload *offload);
 /* Cuts up a GSO packet; finished frames go to fn. Others go to fn as they are. */
 void net_segment(const uint8_t *frame, size_t len, const struct net_offload *offload,
                  void (*fn)(void *opaque, uint8_t *frame, size_t len), void *opaque);
+/* Cuts an IPv4 packet into fragments of NET_MTU. Others, and those that must not be cut: nothing. */
+void net_fragment4(const uint8_t *frame, size_t len,
+                   void (*fn)(void *opaque, uint8_t *frame, size_t len), void *opaque);
+/* A SYN that offers an MSS of NET_MSS4 (or 6) or more offers `mss` afterwards; its checksum stays right. */
+void net_raise_mss(uint8_t *frame, size_t len, uint16_t mss, const struct net_offload *offload);

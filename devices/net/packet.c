@@ -14,6 +14,7 @@
 #define TCP_CHECKSUM 16u
 #define TCP_FLAGS    13u
 #define FLAG_FIN     0x01u
+#define FLAG_SYN     0x02u
 #define FLAG_PSH     0x08u
 #define FLAG_CWR     0x80u
 #define SEGMENT_MIN  64u /* less is a way to waste time */
@@ -175,5 +176,76 @@ void net_segment(const uint8_t *frame, size_t len, const struct net_offload *o,
             flags & (uint8_t) ~((last ? 0 : FLAG_FIN | FLAG_PSH) | (n ? FLAG_CWR : 0));
         segment_finish(out, payload + bytes, o->gso, ip, tcp);
         fn(opaque, out, payload + bytes);
+    }
+}
+
+void net_fragment4(const uint8_t *frame, size_t len,
+                   void (*fn)(void *opaque, uint8_t *frame, size_t len), void *opaque)
+{
+    size_t header = len > NET_HEADER ? (frame[NET_HEADER] & 15u) * 4u : 0, piece, total;
+    const uint8_t *ip = frame + NET_HEADER;
+    uint8_t out[NET_HEADER + NET_MTU];
+    uint16_t place;
+
+    if (len < NET_HEADER + IP4_MIN || get16(frame + 12) != 0x0800 || ip[0] >> 4 != 4 ||
+        header < IP4_MIN || get16(ip + 2) < header || get16(ip + 2) > len - NET_HEADER) {
+        return;
+    }
+    total = get16(ip + 2) - header;
+    place = get16(ip + 6);
+    piece = (NET_MTU - header) & ~7u;
+    for (size_t at = 0; at < total; at += piece) {
+        size_t bytes = MIN(piece, total - at);
+        bool more = at + bytes < total || (place & 0x2000);
+        memcpy(out, frame, NET_HEADER + header);
+        memcpy(out + NET_HEADER + header, ip + header + at, bytes);
+        put16(out + NET_HEADER + 2, (uint32_t)(header + bytes));
+        put16(out + NET_HEADER + 6, ((place & 0x1fffu) + (uint32_t)(at / 8)) | (more ? 0x2000u : 0));
+        put16(out + NET_HEADER + 10, 0);
+        put16(out + NET_HEADER + 10, (uint16_t)~net_sum(out + NET_HEADER, header, 0));
+        fn(opaque, out, NET_HEADER + header + bytes);
+    }
+}
+
+/* The value of the option MSS between `at` and `end`, NULL: there is none. */
+static uint8_t *mss_option(uint8_t *at, const uint8_t *end)
+{
+    while (at < end && *at) {
+        size_t size = *at == 1 ? 1 : at + 1 < end ? at[1] : 0;
+        if (*at == 2 && size == 4 && end - at >= 4) {
+            return at + 2;
+        }
+        if (size < 1 || (*at != 1 && size < 2) || size > (size_t)(end - at)) {
+            return NULL;
+        }
+        at += size;
+    }
+    return NULL;
+}
+
+void net_raise_mss(uint8_t *frame, size_t len, uint16_t mss, const struct net_offload *o)
+{
+    enum net_gso kind =
+        len > NET_HEADER && frame[NET_HEADER] >> 4 == 6 ? NET_GSO_TCP6 : NET_GSO_TCP4;
+    size_t ip, tcp, payload;
+    uint8_t *option;
+
+    if (!net_tcp_headers(frame, len, kind, &ip, &tcp, &payload) ||
+        !(frame[tcp + TCP_FLAGS] & FLAG_SYN)) {
+        return;
+    }
+    option = mss_option(frame + tcp + TCP_MIN, frame + payload);
+    if (option && get16(option) >= (kind == NET_GSO_TCP4 ? NET_MSS4 : NET_MSS6) &&
+        get16(option) < mss) {
+        uint32_t sum = get16(frame + tcp + TCP_CHECKSUM);
+        if (!o->checksum_needed) { /* RFC 1624: the sum changes as the option does */
+            bool odd = (option - (frame + tcp)) & 1;
+            uint32_t before = get16(option), after = mss;
+            before = odd ? (before >> 8 | before << 8) & 0xffff : before;
+            after = odd ? (after >> 8 | after << 8) & 0xffff : after;
+            sum = fold((uint64_t)(uint16_t)~sum + (uint16_t)~before + after);
+            put16(frame + tcp + TCP_CHECKSUM, (uint16_t)~sum);
+        }
+        put16(option, mss);
     }
 }

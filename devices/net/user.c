@@ -9,7 +9,10 @@
  * either, and the peers wait. Sockets are polled by a GSource in the default context; packets from the
  * guest come in from CPU threads with the machine lock held, so the source takes it, too.
  *
- * Segmented packets go in whole: libslirp takes TCP segments of any size that an IP packet has room for.
+ * TCP goes in large packets: libslirp takes segments of any size that an IP packet has room for, and makes such
+ * when the peer allows. So its MTU is the largest there is; the maximum segment size (MSS) that a guest with an
+ * ordinary MTU offers in a SYN is raised, and what then comes back is for segments of that
+ * ordinary size. Other packets that are too long for the guest are cut into IP fragments.
  */
 #include <gio/gio.h>
 #include <libslirp.h>
@@ -20,6 +23,8 @@
 #include "lock.h"
 
 #define NS_PER_MS  1000000u
+#define LARGE_MTU  65520u
+#define LARGE_MSS  (20u * 1460u) /* two fit into a window */
 #define SOCKETS    4096u /* that are polled; libslirp's own limit is that of descriptors */
 #define NAP_LIMIT  200   /* ms; a packet from the guest may make libslirp wait for less than that */
 
@@ -31,6 +36,7 @@ struct user {
     bool paused;
     GPtrArray *polls; /* of GPollFD *; the first `used` are asked for now */
     unsigned used;
+    uint8_t packet[NET_MAX_PACKET];
     int nap;           /* ms until libslirp wants to be called, -1: any time */
     gint64 nap_end;
 };
@@ -155,11 +161,46 @@ static GSourceFuncs source_functions = {
 
 /* --- what libslirp asks for --- */
 
-static ssize_t send_packet(const void *bytes, size_t len, void *opaque)
+static void deliver(void *opaque, uint8_t *frame, size_t len)
 {
     struct net_offload good = {.checksum_good = true};
 
-    net_deliver(((struct user *)opaque)->net, bytes, len, &good);
+    net_deliver(((struct user *)opaque)->net, frame, len, &good);
+}
+
+/* libslirp's packets end with the checksum done; cutting them up does it again. */
+static bool large_tcp(const uint8_t *frame, size_t len, struct net_offload *o)
+{
+    size_t ip, tcp, payload;
+
+    *o = (struct net_offload){.gso = frame[NET_HEADER] >> 4 == 6 ? NET_GSO_TCP6 : NET_GSO_TCP4,
+                              .checksum_needed = true,
+                              .checksum_offset = 16};
+    if (!net_tcp_headers(frame, len, o->gso, &ip, &tcp, &payload)) {
+        return false;
+    }
+    o->checksum_start = (uint16_t)tcp;
+    o->segment_size = o->gso == NET_GSO_TCP4 ? NET_MSS4 : NET_MSS6;
+    return true;
+}
+
+static ssize_t send_packet(const void *bytes, size_t len, void *opaque)
+{
+    struct user *u = opaque;
+    struct net_offload o;
+
+    if (len > NET_MAX_PACKET) {
+        return -1;
+    }
+    memcpy(u->packet, bytes, len);
+    if (len <= NET_HEADER + NET_MTU) {
+        deliver(u, u->packet, len);
+    } else if (large_tcp(u->packet, len, &o)) {
+        net_tcp_prepare(u->packet, len, &o);
+        net_deliver(u->net, u->packet, len, &o);
+    } else {
+        net_fragment4(u->packet, len, deliver, u);
+    }
     return (ssize_t)len;
 }
 
@@ -239,6 +280,7 @@ static void user_send(void *backend, uint8_t *frame, size_t len, struct net_offl
 {
     struct user *u = backend;
 
+    net_raise_mss(frame, len, LARGE_MSS, o);
     net_checksum_fill(frame, len, o); /* libslirp looks at it, also in large packets */
     slirp_input(u->slirp, frame, (int)len);
     if (u->nap < 0 || u->nap > NAP_LIMIT) {
@@ -313,6 +355,8 @@ static SlirpConfig user_config(bool restricted)
         .in6_enabled = true,
         .vprefix_len = 64,
         .vhostname = "ringside",
+        .if_mtu = LARGE_MTU,
+        .if_mru = LARGE_MTU,
     };
 
     inet_pton(AF_INET, "10.0.2.0", &c.vnetwork);
