@@ -43,12 +43,18 @@ static uint64_t address(struct vcpu *v, const struct string *s, unsigned seg, un
     return (uint32_t)(offset + g->base);
 }
 
+/* AC alone is what kernels set around accesses to user memory (SMAP). */
+static bool alignment_checked(const struct vcpu *v)
+{
+    return v->cpl == 3 && (v->cr0 & CR0_AM) && (v->flags_sys & FLAG_AC);
+}
+
 /* The address of one element, with what alignment checks and breakpoints have to say. */
 static uint64_t place(struct vcpu *v, const struct string *s, unsigned seg, unsigned reg,
                       bool write)
 {
     uint64_t linear = address(v, s, seg, reg, write);
-    if (v->cpl == 3 && (v->cr0 & CR0_AM) && (v->flags_sys & FLAG_AC) && (linear & (s->size - 1))) {
+    if (alignment_checked(v) && (linear & (s->size - 1))) {
         raise_exception(v, EXC_AC, 0);
     }
     if (v->dr7 & 0xff) {
@@ -185,7 +191,7 @@ static void fill_up(uint8_t *to, uint64_t value, uint64_t n, unsigned size)
 static uint64_t run_fast(struct vcpu *v, const struct string *s, uint64_t count)
 {
     if (s->step < 0 || (s->op != STR_MOVS && s->op != STR_STOS) || (v->dr7 & 0xff) ||
-        (v->flags_sys & (FLAG_TF | FLAG_AC))) {
+        (v->flags_sys & FLAG_TF) || alignment_checked(v)) {
         return 0;
     }
     uint64_t to = address(v, s, CPU_ES, CPU_RDI, true), from = 0;
