@@ -16,6 +16,7 @@ static const struct ringctl_command commands[] = {
     {"create", "NAME", "make a machine", ringctl_create},
     {"delete", "NAME", "move a machine to the trash", ringctl_delete},
     {"disk", "NAME", "add a disk to a machine, or remove one", ringctl_disk},
+    {"network", "NAME", "show or change a machine's network", ringctl_network},
     {"start", "NAME", "start a machine, or go on with a suspended one", ringctl_start},
     {"stop", "NAME", "ask the guest to shut down; --force: pull the plug", ringctl_stop},
     {"pause", "NAME", "stop the machine's time", ringctl_pause},

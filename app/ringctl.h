@@ -84,6 +84,10 @@ unsigned ringctl_keys_parse(const char *chord, unsigned codes[], unsigned max, G
 /* ringctl_create.c: an empty image; `size` as people write it */
 bool ringctl_make_disk(const char *path, const char *size, GError **error);
 
+/* ringctl_network.c: checks and stores; what is NULL stays as it is */
+bool ringctl_network_settings(struct settings *s, const char *mode, const char *card,
+                              char **forwards, GError **error);
+
 /* The commands */
 #define RINGCTL_COMMAND(name)                                                                      \
     bool name(const struct ringctl_command *command, int argc, char **argv, GError **error)
@@ -92,6 +96,7 @@ RINGCTL_COMMAND(ringctl_info);
 RINGCTL_COMMAND(ringctl_create);
 RINGCTL_COMMAND(ringctl_delete);
 RINGCTL_COMMAND(ringctl_disk);
+RINGCTL_COMMAND(ringctl_network);
 RINGCTL_COMMAND(ringctl_start);
 RINGCTL_COMMAND(ringctl_stop);
 RINGCTL_COMMAND(ringctl_pause);

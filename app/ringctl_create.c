@@ -14,8 +14,8 @@
 #define ID_MAX 60 /* bytes; sockets have short paths */
 
 struct create {
-    char *iso, *disk, *disk_size, *memory, *engine, *kernel, *initrd, *append, *os;
-    char **serial;
+    char *iso, *disk, *disk_size, *memory, *engine, *kernel, *initrd, *append, *os, *network, *card;
+    char **serial, **forwards;
     int cpus;
     gboolean debug_exit;
 };
@@ -23,12 +23,14 @@ struct create {
 static void create_clear(struct create *c)
 {
     char *strings[] = {c->iso,    c->disk,   c->disk_size, c->memory, c->engine,
-                       c->kernel, c->initrd, c->append,    c->os};
+                       c->kernel, c->initrd, c->append,    c->os,     c->network,
+                       c->card};
 
     for (unsigned i = 0; i < G_N_ELEMENTS(strings); i++) {
         g_free(strings[i]);
     }
     g_strfreev(c->serial);
+    g_strfreev(c->forwards);
 }
 
 static bool create_parse(struct create *c, const struct ringctl_command *command, int *argc,
@@ -46,6 +48,11 @@ static bool create_parse(struct create *c, const struct ringctl_command *command
         {"append", 0, 0, G_OPTION_ARG_STRING, &c->append, "Its command line", "TEXT"},
         {"serial", 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &c->serial,
          "First serial port; given twice, the second one too", "FILE|pty|none"},
+        {"network", 0, 0, G_OPTION_ARG_STRING, &c->network,
+         "user (the default), isolated, none, tap:NAME, bridge:NAME", "MODE"},
+        {"card", 0, 0, G_OPTION_ARG_STRING, &c->card, "Network card: e1000e, virtio", "NAME"},
+        {"forward", 0, 0, G_OPTION_ARG_STRING_ARRAY, &c->forwards,
+         "A port of the host for one of the guest; repeatable", "tcp:2222:22"},
         {"os", 0, 0, G_OPTION_ARG_STRING, &c->os, "Short id of the system (libosinfo)", "ID"},
         {"debug-exit", 0, 0, G_OPTION_ARG_NONE, &c->debug_exit, "With the debug exit port", NULL},
         {0}};
@@ -153,7 +160,8 @@ static bool fill(struct settings *s, const struct create *c, GError **error)
     replace(&s->append, g_strdup(c->append));
     replace(&s->os, g_strdup(c->os));
     fill_paths(s, c);
-    return fill_serial(s, c->serial, error) && need_file(c->iso, error) &&
+    return fill_serial(s, c->serial, error) &&
+           ringctl_network_settings(s, c->network, c->card, c->forwards, error) && need_file(c->iso, error) &&
            need_file(c->disk, error) && need_file(c->kernel, error) && need_file(c->initrd, error);
 }
 

@@ -203,6 +203,13 @@ static void add_settings(GPtrArray *facts, const struct settings *s)
         add_fact(facts, what, g_strdup(s->disk[i].path));
     }
     add_fact(facts, "cdrom", g_strdup(s->cdrom));
+    add_fact(facts, "network", g_strdup(s->network));
+    if (strcmp(s->network, "none") != 0) {
+        add_fact(facts, "network-card", g_strdup(s->card));
+        add_fact(facts, "mac", settings_mac(s));
+        add_fact(facts, "cable", g_strdup(s->cable ? "on" : "off"));
+        add_fact(facts, "forwards", g_strdup(s->forwards));
+    }
     add_fact(facts, "kernel", g_strdup(s->kernel));
     add_fact(facts, "initrd", g_strdup(s->initrd));
     add_fact(facts, "append", g_strdup(s->append));

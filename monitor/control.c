@@ -311,6 +311,14 @@ void control_set_medium(struct control *control, const char *path)
     rs_monitor_machine_set_medium(control->machine, path ? path : "");
 }
 
+void control_set_network(struct control *control, const char *mode, bool cable,
+                         const char *const *forwards)
+{
+    rs_monitor_machine_set_network(control->machine, mode ? mode : "");
+    rs_monitor_machine_set_cable(control->machine, cable);
+    rs_monitor_machine_set_forwards(control->machine, forwards);
+}
+
 static void flush_done(GObject *source, GAsyncResult *result, gpointer opaque)
 {
     unsigned *left = opaque;

@@ -34,6 +34,8 @@ struct control_ops {
     bool (*power_off)(void *opaque, GError **error);
     bool (*insert_medium)(void *opaque, const char *path, GError **error);
     bool (*eject_medium)(void *opaque, bool force, GError **error);
+    bool (*set_cable)(void *opaque, bool plugged, GError **error);
+    bool (*forward)(void *opaque, const char *spec, bool add, GError **error);
 };
 
 struct control_config {
@@ -59,6 +61,9 @@ void control_detach(struct control *control);
 /* Any may be NULL: unchanged. `live`: the guest runs, so its screen may change. */
 void control_set_state(struct control *control, const char *state, const char *message, bool live);
 void control_set_medium(struct control *control, const char *path); /* NULL: none */
+/* mode NULL: there is no card; `forwards` ends with NULL. */
+void control_set_network(struct control *control, const char *mode, bool cable,
+                         const char *const *forwards);
 /* Tells everybody that the machine has ended, and waits a moment until they have been told. */
 void control_end(struct control *control, const char *exit);
 unsigned control_clients(const struct control *control);

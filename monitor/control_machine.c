@@ -110,6 +110,39 @@ static gboolean handle_eject_medium(RsMonitorMachine *machine, GDBusMethodInvoca
     return TRUE;
 }
 
+static gboolean handle_set_cable(RsMonitorMachine *machine, GDBusMethodInvocation *invocation,
+                                 gboolean plugged, gpointer opaque)
+{
+    struct control *control = opaque;
+    GError *error = NULL;
+    bool ok = control->ops->set_cable(control->opaque, plugged, &error);
+
+    answer(ok, error, machine, invocation, rs_monitor_machine_complete_set_cable);
+    return TRUE;
+}
+
+static gboolean handle_add_forward(RsMonitorMachine *machine, GDBusMethodInvocation *invocation,
+                                   const char *spec, gpointer opaque)
+{
+    struct control *control = opaque;
+    GError *error = NULL;
+    bool ok = control->ops->forward(control->opaque, spec, true, &error);
+
+    answer(ok, error, machine, invocation, rs_monitor_machine_complete_add_forward);
+    return TRUE;
+}
+
+static gboolean handle_remove_forward(RsMonitorMachine *machine, GDBusMethodInvocation *invocation,
+                                      const char *spec, gpointer opaque)
+{
+    struct control *control = opaque;
+    GError *error = NULL;
+    bool ok = control->ops->forward(control->opaque, spec, false, &error);
+
+    answer(ok, error, machine, invocation, rs_monitor_machine_complete_remove_forward);
+    return TRUE;
+}
+
 void control_machine_connect(struct control *control)
 {
     static const struct {
@@ -124,6 +157,9 @@ void control_machine_connect(struct control *control)
         {"handle-power-off", G_CALLBACK(handle_power_off)},
         {"handle-insert-medium", G_CALLBACK(handle_insert_medium)},
         {"handle-eject-medium", G_CALLBACK(handle_eject_medium)},
+        {"handle-set-cable", G_CALLBACK(handle_set_cable)},
+        {"handle-add-forward", G_CALLBACK(handle_add_forward)},
+        {"handle-remove-forward", G_CALLBACK(handle_remove_forward)},
     };
 
     for (unsigned i = 0; i < G_N_ELEMENTS(methods); i++) {

@@ -163,7 +163,7 @@ static void config_copy(struct machine *m, const struct machine_config *c)
     to->network.card = g_strdup(c->network.card);
     to->network.mac = g_strdup(c->network.mac);
     to->network.capture = g_strdup(c->network.capture);
-    to->network.forwards = (const char *const *)g_strdupv((char **)c->network.forwards);
+    to->network.forwards = g_strdup(c->network.forwards);
     for (unsigned i = 0; i < MACHINE_SERIAL_PORTS; i++) {
         to->serial[i] = g_strdup(c->serial[i]);
     }
@@ -177,12 +177,11 @@ static void config_free(struct machine_config *c)
     const char *strings[] = {c->name,         c->uuid,         c->engine,      c->engine_options,
                              c->kernel,       c->initrd,       c->append,      c->firmware,
                              c->cdrom,        c->boot_order,   c->debugcon,    c->network.mode,
-                             c->network.card, c->network.mac,  c->network.capture};
+                             c->network.card, c->network.mac,  c->network.capture, c->network.forwards};
 
     for (unsigned i = 0; i < G_N_ELEMENTS(strings); i++) {
         g_free((char *)strings[i]);
     }
-    g_strfreev((char **)c->network.forwards);
     for (unsigned i = 0; i < MACHINE_SERIAL_PORTS; i++) {
         g_free((char *)c->serial[i]);
     }
@@ -272,6 +271,7 @@ static bool open_network(struct machine *m, GError **error)
     const struct machine_network *n = &m->config.network;
     struct net_config config = {n->mode, m->clock, n->unplugged};
     g_autofree char *mac = n->mac ? g_strdup(n->mac) : net_mac_random();
+    g_auto(GStrv) forwards = g_strsplit(n->forwards ? n->forwards : "", ",", -1);
 
     if (!n->mode) {
         return true;
@@ -286,8 +286,8 @@ static bool open_network(struct machine *m, GError **error)
         (n->capture && !net_capture(m->net, n->capture, error))) {
         return false;
     }
-    for (unsigned i = 0; n->forwards && n->forwards[i]; i++) {
-        if (!net_forward_add(m->net, n->forwards[i], error)) {
+    for (unsigned i = 0; forwards[i]; i++) {
+        if (*g_strstrip(forwards[i]) && !net_forward_add(m->net, forwards[i], error)) {
             return false;
         }
     }

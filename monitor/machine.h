@@ -29,7 +29,7 @@ struct machine_disk {
 /* mode: net/net.h, NULL: no card. */
 struct machine_network {
     const char *mode, *card, *mac; /* card: "e1000e" (NULL) or "virtio"; mac NULL: a random one */
-    const char *const *forwards;   /* NULL-terminated, or NULL */
+    const char *forwards;          /* comma-separated, or NULL */
     const char *capture;           /* a pcap file, or NULL */
     bool unplugged;
 };

@@ -49,6 +49,7 @@ static bool options_finish(struct options *o, GError **error)
         g_free(o->engine_options);
         o->engine_options = both;
     }
+    o->forward_list = o->forwards ? g_strjoinv(",", o->forwards) : NULL;
     *c = (struct machine_config){
         .name = o->name,
         .memory_bytes = (uint64_t)MAX(o->memory_mib, 0) << 20,
@@ -65,7 +66,7 @@ static bool options_finish(struct options *o, GError **error)
         .network = {.mode = o->network && strcmp(o->network, "none") != 0 ? o->network : NULL,
                     .card = o->card,
                     .mac = o->mac,
-                    .forwards = (const char *const *)o->forwards,
+                    .forwards = o->forward_list,
                     .capture = o->capture,
                     .unplugged = o->unplugged},
         .debug_exit = o->debug_exit,
@@ -173,7 +174,7 @@ void options_clear(struct options *o)
     char *strings[] = {o->machine, o->create_disk, o->size,   o->log,    o->screenshot,
                        o->name,    o->engine,      o->kernel, o->initrd, o->engine_options,
                        o->append,  o->firmware,    o->cdrom,  o->boot,   o->debugcon,
-                       o->network, o->card,        o->mac,    o->capture};
+                       o->network, o->card,        o->mac,    o->capture, o->forward_list};
 
     for (unsigned i = 0; i < G_N_ELEMENTS(strings); i++) {
         g_free(strings[i]);
@@ -225,6 +226,22 @@ static const char *keep_boot_order(GStringChunk *arena, const char *order)
     return keep(arena, letters->str);
 }
 
+static void network_from_settings(struct machine_network *n, const struct settings *s,
+                                  GStringChunk *arena)
+{
+    g_autofree char *mac = settings_mac(s);
+
+    if (strcmp(s->network, "none") != 0) {
+        *n = (struct machine_network){
+            .mode = keep(arena, s->network),
+            .card = keep(arena, s->card),
+            .mac = keep(arena, mac),
+            .forwards = net_mode_forwards(s->network) ? keep(arena, s->forwards) : NULL,
+            .unplugged = !s->cable,
+        };
+    }
+}
+
 bool options_from_settings(struct machine_config *c, const struct settings *s, const char *folder,
                            GStringChunk *arena, GError **error)
 {
@@ -242,6 +259,7 @@ bool options_from_settings(struct machine_config *c, const struct settings *s, c
         .serial = {keep_serial(arena, folder, s->serial), keep_serial(arena, folder, s->serial2)},
         .debug_exit = s->debug_exit,
     };
+    network_from_settings(&c->network, s, arena);
     for (unsigned i = 0; i < SETTINGS_MAX_DISK; i++) {
         const struct settings_disk *disk = &s->disk[i];
         if (disk->path) {

@@ -23,7 +23,9 @@
 
 #include "block/block.h"
 #include "control.h"
+#include "lock.h"
 #include "log.h"
+#include "net/net.h"
 #include "options.h"
 #include "serve.h"
 #include "status.h"
@@ -286,6 +288,92 @@ static bool serve_eject(void *opaque, bool force, GError **error)
     return change_medium(opaque, NULL, force, error);
 }
 
+static void publish_network(struct serve *s)
+{
+    struct net *net = machine_network(s->machine);
+    g_autoptr(GPtrArray) list = g_ptr_array_new_with_free_func(g_free);
+    bool plugged = false;
+
+    if (net) {
+        machine_lock();
+        plugged = net_link(net);
+        for (unsigned i = 0; i < net_forwards(net)->len; i++) {
+            g_ptr_array_add(list, g_strdup(net_forwards(net)->pdata[i]));
+        }
+        machine_unlock();
+    }
+    g_ptr_array_add(list, NULL);
+    control_set_network(s->control, net ? net_mode(net) : NULL, plugged,
+                        (const char *const *)list->pdata);
+}
+
+/* As remember_medium(). */
+static void remember_network(struct serve *s)
+{
+    struct net *net = machine_network(s->machine);
+    g_autoptr(GError) error = NULL;
+    g_autoptr(RsSettings) settings = settings_load(s->folder, &error);
+    g_autoptr(GPtrArray) list = g_ptr_array_new();
+
+    if (settings) {
+        g_ptr_array_extend(list, net_forwards(net), NULL, NULL);
+        g_ptr_array_add(list, NULL);
+        settings->cable = net_link(net);
+        settings_set_forwards(settings, (const char *const *)list->pdata);
+        settings_save(settings, s->folder, &error);
+    }
+    if (error) {
+        log_message("the network's settings cannot be kept: %s", error->message);
+    }
+}
+
+static struct net *ready_network(struct serve *s, GError **error)
+{
+    struct net *net = ready(s, error) ? machine_network(s->machine) : NULL;
+
+    if (!net && !s->suspending && !s->exit) {
+        fail(error, "The machine has no network card; it can get one while it is off.");
+    }
+    return net;
+}
+
+static bool serve_set_cable(void *opaque, bool plugged, GError **error)
+{
+    struct serve *s = opaque;
+    struct net *net = ready_network(s, error);
+
+    if (!net) {
+        return false;
+    }
+    machine_lock();
+    net_plug(net, plugged);
+    machine_unlock();
+    log_message("the network cable is %s", plugged ? "plugged in" : "pulled out");
+    remember_network(s);
+    publish_network(s);
+    return true;
+}
+
+static bool serve_forward(void *opaque, const char *spec, bool add, GError **error)
+{
+    struct serve *s = opaque;
+    struct net *net = ready_network(s, error);
+    bool ok;
+
+    if (!net) {
+        return false;
+    }
+    machine_lock();
+    ok = add ? net_forward_add(net, spec, error) : net_forward_remove(net, spec, error);
+    machine_unlock();
+    if (ok) {
+        log_message("port forward %s %s", spec, add ? "added" : "removed");
+        remember_network(s);
+        publish_network(s);
+    }
+    return ok;
+}
+
 static const struct control_ops serve_ops = {
     .pause = serve_pause,
     .resume = serve_resume,
@@ -295,6 +383,8 @@ static const struct control_ops serve_ops = {
     .power_off = serve_power_off,
     .insert_medium = serve_insert,
     .eject_medium = serve_eject,
+    .set_cable = serve_set_cable,
+    .forward = serve_forward,
 };
 
 /* The start */
@@ -386,6 +476,7 @@ static bool serve(struct serve *s, GError **error)
     s->control = control_new(&config, error);
     if (s->control) {
         control_set_medium(s->control, s->config.cdrom);
+        publish_network(s);
     }
     return s->control != NULL;
 }

@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "net/spec.h"
 #include "settings.h"
 
 #define DEFAULT_MEMORY_MIB 1024u
@@ -72,6 +73,49 @@ static bool check_order(const char *value)
     return disk <= 1 && cdrom <= 1 && disk + cdrom > 0;
 }
 
+static bool check_network(const char *value)
+{
+    return !strcmp(value, "none") ||
+           (net_mode_valid(value) && !g_str_has_prefix(value, "tap:fd="));
+}
+
+static bool check_mac(const char *value)
+{
+    uint8_t mac[6];
+
+    return net_mac_parse(value, mac);
+}
+
+static char **split_list(const char *value)
+{
+    char **words = g_strsplit(value ? value : "", ",", -1);
+    unsigned kept = 0;
+
+    for (unsigned i = 0; words[i]; i++) {
+        if (*g_strstrip(words[i])) {
+            words[kept++] = words[i];
+        } else {
+            g_free(words[i]);
+        }
+    }
+    words[kept] = NULL;
+    return words;
+}
+
+static bool check_forwards(const char *value)
+{
+    g_auto(GStrv) words = split_list(value);
+
+    for (unsigned i = 0; words[i]; i++) {
+        struct net_forward forward;
+        if (i == NET_FORWARDS || !net_forward_parse(words[i], &forward, NULL)) {
+            return false;
+        }
+        net_forward_clear(&forward);
+    }
+    return true;
+}
+
 #define AT(member) offsetof(struct settings, member)
 
 static const struct field fields[] = {
@@ -97,6 +141,14 @@ static const struct field fields[] = {
     {"boot", "kernel", FIELD_TEXT, AT(kernel), .nullable = true},
     {"boot", "initrd", FIELD_TEXT, AT(initrd), .nullable = true},
     {"boot", "append", FIELD_TEXT, AT(append), .nullable = true},
+    {"network", "mode", FIELD_TEXT, AT(network), .check = check_network,
+     .allowed = "user, isolated, none, tap: or bridge: followed by a name"},
+    {"network", "card", FIELD_CHOICE, AT(card), .choices = "e1000e,virtio"},
+    {"network", "mac", FIELD_TEXT, AT(mac), .nullable = true, .check = check_mac,
+     .allowed = "an address like 52:54:00:12:34:56, or nothing"},
+    {"network", "cable", FIELD_BOOL, AT(cable)},
+    {"network", "forwards", FIELD_TEXT, AT(forwards), .nullable = true, .check = check_forwards,
+     .allowed = "a list with commas of forwards like tcp:2222:22"},
 };
 
 /* The same for a disk; offsets are into struct settings_disk, the group is disk0 .. disk3. */
@@ -120,6 +172,9 @@ struct settings *settings_new(const char *name)
     s->memory_mib = DEFAULT_MEMORY_MIB;
     s->processors = 1;
     s->boot_order = g_strdup("disk,cdrom");
+    s->network = g_strdup("user");
+    s->card = g_strdup("e1000e");
+    s->cable = true;
     return s;
 }
 
@@ -129,7 +184,8 @@ void settings_free(struct settings *s)
         return;
     }
     char *strings[] = {s->name,    s->uuid,  s->os,         s->engine, s->firmware, s->serial,
-                       s->serial2, s->cdrom, s->boot_order, s->kernel, s->initrd,   s->append};
+                       s->serial2, s->cdrom, s->boot_order, s->kernel, s->initrd,   s->append,
+                       s->network, s->card,  s->mac,        s->forwards};
     for (unsigned i = 0; i < G_N_ELEMENTS(strings); i++) {
         g_free(strings[i]);
     }
@@ -451,6 +507,27 @@ bool settings_save(const struct settings *s, const char *folder, GError **error)
         return false;
     }
     return true;
+}
+
+/* --- network --- */
+
+char *settings_mac(const struct settings *s)
+{
+    g_autofree char *hash = g_compute_checksum_for_string(G_CHECKSUM_SHA256, s->uuid, -1);
+
+    return s->mac ? g_strdup(s->mac)
+                  : g_strdup_printf("52:54:00:%.2s:%.2s:%.2s", hash, hash + 2, hash + 4);
+}
+
+char **settings_forwards(const struct settings *s)
+{
+    return split_list(s->forwards);
+}
+
+void settings_set_forwards(struct settings *s, const char *const *forwards)
+{
+    g_free(s->forwards);
+    s->forwards = forwards && *forwards ? g_strjoinv(",", (char **)forwards) : NULL;
 }
 
 /* --- disks --- */

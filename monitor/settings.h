@@ -8,6 +8,8 @@
  * none|pty|file:PATH  serial2= the same debug-exit= true|false [disk0] .. [disk3]  path= (relative
  * to the folder)  format= auto|raw|qcow2  read-only= [cdrom]    path= (empty: no medium) [boot]
  * order= comma-separated of disk,cdrom   kernel=  initrd=  append=
+ * [network] mode= user|isolated|none|tap:NAME|bridge:NAME  card= e1000e|virtio  cable= true|false
+ * mac= (made from the uuid when it is not there)  forwards= comma-separated (devices/net/spec.h)
  *
  * Errors name file, line, key, what was found and what is allowed: "machine.ini, line 4: memory is
  * "12x"; ...".
@@ -40,6 +42,8 @@ struct settings {
     bool has_cdrom;
     char *cdrom; /* path or NULL */
     char *boot_order, *kernel, *initrd, *append;
+    char *network, *card, *mac, *forwards; /* mac, forwards: may be NULL */
+    bool cable;                            /* plugged in */
 };
 
 struct settings *settings_new(const char *name); /* defaults, a fresh uuid */
@@ -50,6 +54,12 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(RsSettings, settings_free)
 struct settings *settings_load(const char *folder, GError **error);
 /* Writes aside, fsyncs, renames. Keeps unknown keys and comments of the file that is there. */
 bool settings_save(const struct settings *s, const char *folder, GError **error);
+
+/* The network card's address: the one that is set, or one that this uuid always gives. g_free. */
+char *settings_mac(const struct settings *s);
+/* The port forwards as a list; g_strfreev. And back. */
+char **settings_forwards(const struct settings *s);
+void settings_set_forwards(struct settings *s, const char *const *forwards);
 
 /* Puts a disk into the first free slot; its number, or -1 when there is none. */
 int settings_add_disk(struct settings *s, const char *path, const char *format);

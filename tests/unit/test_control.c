@@ -53,8 +53,23 @@ static bool fake_eject(void *opaque, bool force, GError **error)
     return true;
 }
 
+static bool fake_set_cable(void *opaque, bool plugged, GError **error)
+{
+    control_set_network(((struct fake *)opaque)->control, "user", plugged, NULL);
+    return true;
+}
+
+static bool fake_forward(void *opaque, const char *spec, bool add, GError **error)
+{
+    const char *const list[] = {add ? spec : NULL, NULL};
+
+    control_set_network(((struct fake *)opaque)->control, "user", true, list);
+    return true;
+}
+
 static const struct control_ops ops = {fake_pause,  fake_refuse, fake_refuse, fake_refuse,
-                                       fake_refuse, fake_refuse, fake_insert, fake_eject};
+                                       fake_refuse, fake_refuse, fake_insert, fake_eject,
+                                       fake_set_cable, fake_forward};
 
 static void fake_key(void *opaque, uint32_t code, bool down)
 {
@@ -225,6 +240,16 @@ static void test_machine(struct fake *fake)
     pass(100);
     g_assert_cmpstr(rs_monitor_machine_get_medium(m), ==, "/a.iso");
     g_assert_true(rs_monitor_machine_call_eject_medium_sync(m, FALSE, NULL, &error));
+    g_assert_true(rs_monitor_machine_call_add_forward_sync(m, "tcp:1:2", NULL, &error));
+    pass(100);
+    g_assert_cmpstr(rs_monitor_machine_get_network(m), ==, "user");
+    g_assert_true(rs_monitor_machine_get_cable(m));
+    g_assert_cmpstr(rs_monitor_machine_get_forwards(m)[0], ==, "tcp:1:2");
+    g_assert_true(rs_monitor_machine_call_remove_forward_sync(m, "tcp:1:2", NULL, &error));
+    g_assert_true(rs_monitor_machine_call_set_cable_sync(m, FALSE, NULL, &error));
+    pass(100);
+    g_assert_null(rs_monitor_machine_get_forwards(m)[0]);
+    g_assert_false(rs_monitor_machine_get_cable(m));
     client_close(connection);
 }
 
