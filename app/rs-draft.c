@@ -32,6 +32,8 @@ RsDraft *rs_draft_new(void)
     draft->firmware = g_strdup("bios");
     draft->engine = g_strdup("auto");
     draft->serial = g_strdup("none");
+    draft->network = g_strdup("user");
+    draft->card = g_strdup("e1000e");
     return draft;
 }
 
@@ -55,6 +57,8 @@ RsDraft *rs_draft_copy(const RsDraft *draft)
     copy->firmware = g_strdup(draft->firmware);
     copy->engine = g_strdup(draft->engine);
     copy->serial = g_strdup(draft->serial);
+    copy->network = g_strdup(draft->network);
+    copy->card = g_strdup(draft->card);
     return copy;
 }
 
@@ -67,6 +71,8 @@ void rs_draft_free(RsDraft *draft)
         g_free(draft->firmware);
         g_free(draft->engine);
         g_free(draft->serial);
+        g_free(draft->network);
+        g_free(draft->card);
         g_free(draft);
     }
 }
@@ -101,6 +107,8 @@ void rs_draft_apply_media(RsDraft *draft, const RsMedia *media, RsLibrary *libra
     draft->disk_bytes = MAX(MIN(media->disk_bytes, limits.disk_bytes), RS_DRAFT_MIN_DISK_BYTES);
     g_free(draft->firmware);
     draft->firmware = g_strdup(media->uefi ? "uefi" : "bios");
+    g_free(draft->card);
+    draft->card = g_strdup(media->virtio_net ? "virtio" : "e1000e");
 }
 
 char *rs_draft_check(const RsDraft *draft, RsLibrary *library)
@@ -323,6 +331,8 @@ static struct settings *draft_settings(const RsDraft *draft)
     replace(&s->engine, draft->engine);
     replace(&s->firmware, draft->firmware);
     replace(&s->serial, draft->serial);
+    replace(&s->network, draft->network);
+    replace(&s->card, draft->card);
     s->memory_mib = draft->memory_mib;
     s->processors = draft->processors;
     s->has_cdrom = true;

@@ -533,6 +533,42 @@ bool rs_machine_change_medium_finish(RsMachine *self, GAsyncResult *result, GErr
     return g_task_propagate_boolean(G_TASK(result), error);
 }
 
+static void change_network(RsMachine *self, const char *method, GVariant *argument,
+                           GAsyncReadyCallback callback, gpointer object)
+{
+    call_machine(self, method, argument, g_task_new(self, NULL, callback, g_object_ref(object)));
+}
+
+void rs_machine_set_network_async(RsMachine *self, bool cable, const char *const *forwards,
+                                  GAsyncReadyCallback callback, gpointer window)
+{
+    static const char *const none[] = {NULL};
+    const char *const *old = self->machine ? rs_monitor_machine_get_forwards(self->machine) : NULL;
+
+    old = old ? old : none;
+    if (!self->machine || !*rs_monitor_machine_get_network(self->machine)) {
+        return;
+    }
+    if (cable != rs_monitor_machine_get_cable(self->machine)) {
+        change_network(self, "SetCable", g_variant_new("(b)", cable), callback, window);
+    }
+    for (unsigned i = 0; old[i]; i++) {
+        if (!g_strv_contains(forwards, old[i])) {
+            change_network(self, "RemoveForward", g_variant_new("(s)", old[i]), callback, window);
+        }
+    }
+    for (unsigned i = 0; forwards[i]; i++) {
+        if (!g_strv_contains(old, forwards[i])) {
+            change_network(self, "AddForward", g_variant_new("(s)", forwards[i]), callback, window);
+        }
+    }
+}
+
+bool rs_machine_set_network_finish(RsMachine *self, GAsyncResult *result, GError **error)
+{
+    return g_task_propagate_boolean(G_TASK(result), error);
+}
+
 static void captured(GObject *source, GAsyncResult *result, gpointer data)
 {
     g_autoptr(GTask) task = data;

@@ -72,6 +72,11 @@ bool rs_machine_command_finish(RsMachine *self, GAsyncResult *result, GError **e
 void rs_machine_change_medium_async(RsMachine *self, const char *path, bool force,
                                     GAsyncReadyCallback callback, gpointer data);
 bool rs_machine_change_medium_finish(RsMachine *self, GAsyncResult *result, GError **error);
+/* Of a running machine. The callback comes once for each change that is needed, with a reference of its own to
+ * `window`; perhaps never. */
+void rs_machine_set_network_async(RsMachine *self, bool cable, const char *const *forwards,
+                                  GAsyncReadyCallback callback, gpointer window);
+bool rs_machine_set_network_finish(RsMachine *self, GAsyncResult *result, GError **error);
 void rs_machine_capture_async(RsMachine *self, GAsyncReadyCallback callback, gpointer data);
 RsFrame *rs_machine_capture_finish(RsMachine *self, GAsyncResult *result, GError **error);
 /* Moves the folder to the trash; with `forever` deletes it. G_IO_ERROR_NOT_SUPPORTED: there is no

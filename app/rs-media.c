@@ -10,6 +10,7 @@
 
 #include "rs-media.h"
 
+#define VIRTIO_NET        "http://pcisig.com/pci/1af4/1041"
 #define GIB               (UINT64_C(1) << 30)
 #define SECTOR            2048u
 #define DESCRIPTOR_SECTOR 16u /* ECMA-119 6.2.1 */
@@ -157,6 +158,16 @@ static void apply_resources(RsMedia *media, OsinfoOs *os)
     }
 }
 
+/* Every installer ships the drivers that its system has. */
+static bool has_device(OsinfoOs *os, const char *id)
+{
+    g_autoptr(OsinfoFilter) filter = osinfo_filter_new();
+
+    osinfo_filter_add_constraint(filter, OSINFO_ENTITY_PROP_ID, id);
+    g_autoptr(OsinfoDeviceList) list = osinfo_os_get_all_devices(os, filter);
+    return osinfo_list_get_length(OSINFO_LIST(list)) > 0;
+}
+
 static void identify(RsMedia *media)
 {
     static GMutex lock;
@@ -174,6 +185,8 @@ static void identify(RsMedia *media)
     media->os_name = g_strdup(osinfo_product_get_name(OSINFO_PRODUCT(os)));
     media->family = g_strdup(osinfo_os_get_family(os));
     media->uefi = !g_strcmp0(media->os_id, "win11");
+    /* Windows has entries for drivers that its installer does not bring. */
+    media->virtio_net = g_strcmp0(media->family, "winnt") != 0 && has_device(os, VIRTIO_NET);
     apply_resources(media, os);
 }
 

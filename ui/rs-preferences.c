@@ -7,6 +7,7 @@
 #include <glib/gstdio.h>
 #include <math.h>
 
+#include "net/spec.h"
 #include "rs-application.h"
 #include "rs-draft.h"
 #include "rs-host.h"
@@ -17,7 +18,10 @@ struct _RsPreferences {
     AdwWindow parent_instance;
     AdwEntryRow *name_row, *kernel_row, *initrd_row, *append_row;
     GtkAdjustment *memory, *processors;
-    AdwComboRow *firmware_row, *engine_row, *serial_row, *boot_row;
+    AdwComboRow *firmware_row, *engine_row, *serial_row, *boot_row, *network_row, *card_row;
+    AdwEntryRow *device_row, *forwards_row;
+    GtkWidget *cable_row;
+    GtkSwitch *cable;
     AdwActionRow *disc_row;
     AdwPreferencesGroup *disks_group;
     GtkLabel *error;
@@ -37,6 +41,8 @@ G_DEFINE_FINAL_TYPE(RsPreferences, rs_preferences, ADW_TYPE_WINDOW)
 
 static const char *const firmware_values[] = {"bios", "uefi", NULL};
 static const char *const engine_values[] = {"auto", "kvm", "driver", "translate", NULL};
+static const char *const network_values[] = {"user", "isolated", "none", NULL};
+static const char *const card_values[] = {"e1000e", "virtio", NULL};
 static const char *const boot_values[] = {"disk,cdrom", "cdrom,disk", "disk", "cdrom", NULL};
 
 static guint index_of(const char *const *values, const char *value)
@@ -55,6 +61,57 @@ static void replace(char **field, const char *value)
     *field = value && *value ? g_strdup(value) : NULL;
 }
 
+/* --- Network --- */
+
+#define NETWORK_DEVICE 3 /* row of the list */
+
+static const char *entered(AdwEntryRow *row)
+{
+    return gtk_editable_get_text(GTK_EDITABLE(row));
+}
+
+static const char *network_mode(RsPreferences *self)
+{
+    guint selected = adw_combo_row_get_selected(self->network_row);
+
+    return selected < NETWORK_DEVICE ? network_values[selected] : entered(self->device_row);
+}
+
+/* NULL, or what is wrong with the network as it is entered. */
+static char *check_network(RsPreferences *self)
+{
+    g_auto(GStrv) words = g_strsplit(entered(self->forwards_row), ",", -1);
+    const char *mode = network_mode(self);
+
+    if (strcmp(mode, "none") && (!net_mode_valid(mode) || g_str_has_prefix(mode, "tap:fd="))) {
+        return g_strdup_printf(_("“%s” is no device; write tap: or bridge: and its name."), mode);
+    }
+    for (unsigned i = 0; words[i]; i++) {
+        struct net_forward forward;
+        if (*g_strstrip(words[i]) && !net_forward_parse(words[i], &forward, NULL)) {
+            return g_strdup_printf(
+                _("“%s” is no port forward. tcp:2222:22 makes port 2222 of this computer port 22 of "
+                  "the machine."),
+                words[i]);
+        }
+        if (*words[i]) {
+            net_forward_clear(&forward);
+        }
+    }
+    return NULL;
+}
+
+static void show_network_rows(RsPreferences *self)
+{
+    guint selected = adw_combo_row_get_selected(self->network_row);
+    bool card = selected != 2;
+
+    gtk_widget_set_visible(GTK_WIDGET(self->device_row), selected == NETWORK_DEVICE);
+    gtk_widget_set_visible(GTK_WIDGET(self->card_row), card);
+    gtk_widget_set_visible(self->cable_row, card);
+    gtk_widget_set_visible(GTK_WIDGET(self->forwards_row), selected < 2);
+}
+
 static void validate(RsPreferences *self)
 {
     if (!self->machine) {
@@ -64,6 +121,8 @@ static void validate(RsPreferences *self)
     g_autofree char *wrong = rs_library_check_name(
         library, gtk_editable_get_text(GTK_EDITABLE(self->name_row)), self->machine);
 
+    show_network_rows(self);
+    wrong = wrong ? wrong : check_network(self);
     gtk_label_set_text(self->error, wrong ? wrong : "");
     gtk_widget_set_visible(GTK_WIDGET(self->error), wrong != NULL);
     gtk_widget_set_sensitive(self->save, !wrong);
@@ -175,6 +234,9 @@ static void show_disks(RsPreferences *self)
     gtk_widget_action_set_enabled(GTK_WIDGET(self), "preferences.new-disk", room);
     gtk_widget_action_set_enabled(GTK_WIDGET(self), "preferences.add-image", room);
     show_disk_note(self);
+    gtk_widget_set_sensitive(GTK_WIDGET(self->network_row), disks_may_change(self));
+    gtk_widget_set_sensitive(GTK_WIDGET(self->device_row), disks_may_change(self));
+    gtk_widget_set_sensitive(GTK_WIDGET(self->card_row), disks_may_change(self));
 }
 
 static void add_disk(RsPreferences *self, const char *path, const char *format, uint64_t new_bytes)
@@ -309,6 +371,51 @@ static void set_text(AdwEntryRow *row, const char *text)
     gtk_editable_set_text(GTK_EDITABLE(row), text ? text : "");
 }
 
+static void show_network(RsPreferences *self)
+{
+    const struct settings *s = self->settings;
+    bool device = strchr(s->network, ':') != NULL;
+
+    adw_combo_row_set_selected(self->network_row,
+                               device ? NETWORK_DEVICE : index_of(network_values, s->network));
+    set_text(self->device_row, device ? s->network : "tap:");
+    adw_combo_row_set_selected(self->card_row, index_of(card_values, s->card));
+    gtk_switch_set_active(self->cable, s->cable);
+    set_text(self->forwards_row, s->forwards);
+}
+
+static void collect_network(RsPreferences *self)
+{
+    struct settings *s = self->settings;
+
+    replace(&s->network, network_mode(self));
+    replace(&s->card, card_values[adw_combo_row_get_selected(self->card_row)]);
+    s->cable = gtk_switch_get_active(self->cable);
+    replace(&s->forwards, entered(self->forwards_row));
+}
+
+static void network_told(GObject *source, GAsyncResult *result, gpointer data)
+{
+    g_autoptr(GtkWindow) window = data;
+    g_autoptr(GError) error = NULL;
+
+    if (!rs_machine_set_network_finish(RS_MACHINE(source), result, &error)) {
+        rs_state_show_error(window, _("The Network Was Not Changed"), error->message);
+    }
+}
+
+/* A running machine changes at once. */
+static void tell_network(RsPreferences *self)
+{
+    GtkWindow *window = gtk_window_get_transient_for(GTK_WINDOW(self));
+    g_auto(GStrv) forwards = settings_forwards(self->settings);
+
+    if (window && rs_machine_is_connected(self->machine)) {
+        rs_machine_set_network_async(self->machine, self->settings->cable,
+                                     (const char *const *)forwards, network_told, window);
+    }
+}
+
 static void show_settings(RsPreferences *self)
 {
     const struct settings *s = self->settings;
@@ -328,6 +435,7 @@ static void show_settings(RsPreferences *self)
     adw_combo_row_set_selected(self->serial_row, !strcmp(s->serial, "none")  ? 0
                                                  : !strcmp(s->serial, "pty") ? 1
                                                                              : 2);
+    show_network(self);
     show_disc(self);
     show_disks(self);
 }
@@ -347,6 +455,7 @@ static void collect(RsPreferences *self)
     if (serial < 2 || !g_str_has_prefix(s->serial, "file:")) {
         replace(&s->serial, serial == 0 ? "none" : serial == 1 ? "pty" : "file:serial.log");
     }
+    collect_network(self);
     replace(&s->kernel, gtk_editable_get_text(GTK_EDITABLE(self->kernel_row)));
     replace(&s->initrd, gtk_editable_get_text(GTK_EDITABLE(self->initrd_row)));
     replace(&s->append, gtk_editable_get_text(GTK_EDITABLE(self->append_row)));
@@ -362,6 +471,7 @@ static void save(GtkWidget *widget, const char *action, GVariant *parameter)
     }
     collect(self);
     if (store(self, &error)) {
+        tell_network(self);
         gtk_window_close(GTK_WINDOW(self));
     } else {
         rs_state_show_error(GTK_WINDOW(self), _("The Settings Were Not Saved"), error->message);
@@ -429,6 +539,12 @@ static void rs_preferences_class_init(RsPreferencesClass *klass)
     CHILD(engine_row);
     CHILD(serial_row);
     CHILD(boot_row);
+    CHILD(network_row);
+    CHILD(device_row);
+    CHILD(card_row);
+    CHILD(cable_row);
+    CHILD(cable);
+    CHILD(forwards_row);
     CHILD(disc_row);
     CHILD(disks_group);
     CHILD(error);

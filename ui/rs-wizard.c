@@ -26,7 +26,7 @@ struct _RsWizard {
     AdwEntryRow *name_row;
     GtkAdjustment *memory, *processors, *disk;
     GtkWidget *disk_switch;
-    AdwComboRow *firmware_row, *engine_row, *serial_row;
+    AdwComboRow *firmware_row, *engine_row, *serial_row, *network_row;
     AdwPreferencesGroup *summary_group;
     AdwStatusPage *progress;
     GtkWidget *spinner, *retry;
@@ -43,6 +43,7 @@ G_DEFINE_FINAL_TYPE(RsWizard, rs_wizard, ADW_TYPE_WINDOW)
 static const char *const firmware_values[] = {"bios", "uefi"};
 static const char *const engine_values[] = {"auto", "kvm", "driver", "translate"};
 static const char *const serial_values[] = {"none", "pty"};
+static const char *const network_values[] = {"user", "isolated", "none"};
 
 static void show_message(GtkLabel *label, const char *message)
 {
@@ -79,6 +80,7 @@ static void collect(RsWizard *self)
     replace(&d->firmware, firmware_values[adw_combo_row_get_selected(self->firmware_row)]);
     replace(&d->engine, engine_values[adw_combo_row_get_selected(self->engine_row)]);
     replace(&d->serial, serial_values[adw_combo_row_get_selected(self->serial_row)]);
+    replace(&d->network, network_values[adw_combo_row_get_selected(self->network_row)]);
 }
 
 static void validate(RsWizard *self)
@@ -520,6 +522,7 @@ static void bind_children(GtkWidgetClass *widget_class)
     CHILD(firmware_row);
     CHILD(engine_row);
     CHILD(serial_row);
+    CHILD(network_row);
     CHILD(summary_group);
     CHILD(progress);
     CHILD(spinner);
