@@ -30,7 +30,8 @@ bool virtio_has(const struct virtio *v, unsigned feature)
 
 bool virtio_running(const struct virtio *v)
 {
-    return (v->status & (STATUS_DRIVER_OK | STATUS_NEEDS_RESET)) == STATUS_DRIVER_OK &&
+    return (v->status & (STATUS_FEATURES_OK | STATUS_DRIVER_OK | STATUS_NEEDS_RESET)) ==
+               (STATUS_FEATURES_OK | STATUS_DRIVER_OK) &&
            pci_function_bus_master(&v->pci);
 }
 
@@ -230,9 +231,15 @@ static void queue_write(struct virtio *v, unsigned at, uint32_t value)
     }
 }
 
+/* Features are agreed on and the driver is there. */
+static bool is_live(const struct virtio *v)
+{
+    return (v->status & STATUS_FEATURES_OK) && (v->status & STATUS_DRIVER_OK);
+}
+
 static void status_write(struct virtio *v, uint8_t value)
 {
-    bool was = v->status & STATUS_DRIVER_OK;
+    bool was = is_live(v);
 
     if (!value) {
         driver_reset(v);
@@ -243,7 +250,7 @@ static void status_write(struct virtio *v, uint8_t value)
         value &= (uint8_t)~STATUS_FEATURES_OK;
     }
     v->status |= value & (uint8_t)~STATUS_NEEDS_RESET;
-    if (!was && (v->status & STATUS_DRIVER_OK)) {
+    if (!was && is_live(v)) {
         v->info->started(v->device);
     }
 }
@@ -500,7 +507,7 @@ bool virtio_restored(struct virtio *v, GError **error)
             return false;
         }
     }
-    if (v->driver_features & ~features_offered(v)) {
+    if ((v->status & STATUS_FEATURES_OK) && (v->driver_features & ~features_offered(v))) {
         g_set_error(error, G_IO_ERROR, G_IO_ERROR_INVALID_DATA,
                     "The saved state of %s cannot be used: the guest uses features that are not "
                     "there",
@@ -508,7 +515,7 @@ bool virtio_restored(struct virtio *v, GError **error)
         return false;
     }
     pci_function_restored(&v->pci);
-    if (v->status & STATUS_DRIVER_OK) {
+    if (is_live(v)) {
         v->info->started(v->device);
     }
     return true;

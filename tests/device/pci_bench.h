@@ -25,6 +25,7 @@ struct bench {
     unsigned port_count;
     bool irq;
     unsigned messages;
+    uint32_t message_data; /* of the last */
     uint8_t *ram;
     const struct device_class *class;
     void *dev;
@@ -38,6 +39,7 @@ static void bench_irq(void *opaque, unsigned n, bool level)
 static void bench_msi(void *opaque, uint64_t address, uint32_t data)
 {
     ((struct bench *)opaque)->messages++;
+    ((struct bench *)opaque)->message_data = data;
 }
 
 static unsigned bench_map_ports(void *opaque, uint16_t port, uint32_t count,
