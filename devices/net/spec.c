@@ -106,7 +106,7 @@ bool net_forward_parse(const char *spec, struct net_forward *f, GError **error)
     *f = (struct net_forward){.udp = protocol && !strcmp(protocol, "udp")};
     ok = protocol && (f->udp || !strcmp(protocol, "tcp")) &&
          take_side(&rest, &f->host, &f->host_port) && take_side(&rest, &f->guest, &f->guest_port) &&
-         !*rest;
+         !*rest && !g_str_has_suffix(spec, ":");
     if (ok && !f->host) {
         f->host = g_strdup(f->guest && strchr(f->guest, ':') ? "::1" : "127.0.0.1");
     }

@@ -50,6 +50,13 @@ static void assert_same(const struct settings *a, const struct settings *b)
     g_assert_cmpstr(a->kernel, ==, b->kernel);
     g_assert_cmpstr(a->initrd, ==, b->initrd);
     g_assert_cmpstr(a->append, ==, b->append);
+    g_assert_cmpstr(a->network, ==, b->network);
+    g_assert_cmpstr(a->card, ==, b->card);
+    g_assert_cmpstr(a->mac, ==, b->mac);
+    g_assert_cmpstr(a->forwards, ==, b->forwards);
+    g_assert_cmpint(a->cable, ==, b->cable);
+    g_autofree char *mac = settings_mac(a), *again = settings_mac(b);
+    g_assert_cmpstr(mac, ==, again);
     for (unsigned i = 0; i < SETTINGS_MAX_DISK; i++) {
         g_assert_cmpstr(a->disk[i].path, ==, b->disk[i].path);
         g_assert_cmpstr(a->disk[i].format, ==, b->disk[i].format);
