@@ -38,6 +38,7 @@ struct flows *flows_new(void);
 void flows_free(struct flows *flows);
 void flows_look(struct flows *flows, const uint8_t *frame, size_t len, bool from_guest);
 void flows_state(struct flows *flows, struct state *state);
-/* Makes, for each connection, a packet that has the guest's TCP ask whether it is still there. */
-void flows_probe(struct flows *flows, void (*fn)(void *opaque, uint8_t *frame, size_t len),
+/* Makes, for each connection from before the resume, a packet that has the guest's TCP ask whether it is still there.
+ * False: there is none. */
+bool flows_probe(struct flows *flows, void (*fn)(void *opaque, uint8_t *frame, size_t len),
                  void *opaque);

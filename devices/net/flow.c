@@ -5,7 +5,7 @@
  *
  * So each connection's addresses are kept with the machine, and at the resume the guest gets a SYN that
  * does not fit. Its TCP answers with a challenge ACK (RFC 5961, section 4), and libslirp, which does not know the
- * connection, with a reset.
+ * connection, with a reset. That is tried several times, because libslirp must find the guest's MAC first.
  */
 #include <string.h>
 
@@ -27,7 +27,8 @@ struct flow {
     uint8_t guest_port[2], peer_port[2];
     uint8_t version; /* 4, 6 */
     uint8_t closing; /* bit 0: the guest has sent a FIN, bit 1: the peer */
-    uint8_t reserved[2];
+    uint8_t lost;    /* it is from before the resume */
+    uint8_t reserved;
 };
 G_STATIC_ASSERT(sizeof(struct flow) == 52);
 
@@ -105,7 +106,7 @@ void flows_look(struct flows *f, const uint8_t *frame, size_t len, bool from_gue
         }
     } else if (flags & FLAG_SYN) {
         if (flow) {
-            flow->closing = 0;
+            flow->closing = flow->lost = 0;
         } else if (f->flow->len < FLOWS_MAX) {
             g_array_append_val(f->flow, key);
         }
@@ -130,6 +131,9 @@ void flows_state(struct flows *f, struct state *state)
         }
         g_array_set_size(f->flow, 0);
         g_array_append_vals(f->flow, bytes, (guint)(size / sizeof(struct flow)));
+        for (unsigned i = 0; i < f->flow->len; i++) {
+            g_array_index(f->flow, struct flow, i).lost = 1;
+        }
     }
 }
 
@@ -173,11 +177,18 @@ static size_t probe_build(const struct flow *flow, uint8_t *frame)
     return MAX(len, NET_MIN_FRAME);
 }
 
-void flows_probe(struct flows *f, void (*fn)(void *opaque, uint8_t *frame, size_t len),
+bool flows_probe(struct flows *f, void (*fn)(void *opaque, uint8_t *frame, size_t len),
                  void *opaque)
 {
+    bool any = false;
+
     for (unsigned i = 0; i < f->flow->len; i++) {
+        const struct flow *flow = &g_array_index(f->flow, struct flow, i);
         uint8_t frame[NET_HEADER + IP6 + TCP] = {0};
-        fn(opaque, frame, probe_build(&g_array_index(f->flow, struct flow, i), frame));
+        if (flow->lost) {
+            fn(opaque, frame, probe_build(flow, frame));
+            any = true;
+        }
     }
+    return any;
 }

@@ -11,6 +11,8 @@
 
 #define WAITING_PACKETS 1024u
 #define WAITING_BYTES   (4u << 20)
+#define PROBES          8u /* after a resume, for connections that are lost */
+#define PROBE_NS        500000000u
 
 struct waiting {
     struct net_offload offload;
@@ -30,6 +32,9 @@ struct net {
     size_t waiting_bytes;
     GPtrArray *forwards;
     struct flows *flows; /* of a back end that loses them */
+    struct clock *clock;
+    struct timer *probe;
+    unsigned probes; /* still to be sent */
     struct pcap *capture;
     struct net_counters counters;
     uint8_t scratch[NET_MAX_PACKET];
@@ -296,6 +301,8 @@ bool net_capture(struct net *net, const char *path, GError **error)
     return true;
 }
 
+static void probe_send(void *opaque);
+
 struct net *net_open(const struct net_config *config, GError **error)
 {
     struct net *net = g_new0(struct net, 1);
@@ -309,6 +316,8 @@ struct net *net_open(const struct net_config *config, GError **error)
     if (user || isolated) {
         net->ops = &net_user_ops;
         net->flows = flows_new();
+        net->clock = config->clock;
+        net->probe = timer_new(net->clock, probe_send, net);
         net->backend = net_user_new(net, config->clock, isolated, &net->backend_can, error);
     } else if (net_mode_valid(config->mode) && strchr(config->mode, ':')) {
         net->ops = &net_tap_ops;
@@ -335,6 +344,7 @@ void net_close(struct net *net)
     waiting_clear(net);
     pcap_close(net->capture);
     flows_free(net->flows);
+    timer_free(net->probe);
     g_ptr_array_unref(net->forwards);
     g_free(net->mode);
     g_free(net);
@@ -352,17 +362,28 @@ void net_state(struct net *net, struct state *s)
     flows_free(none);
 }
 
-static void probe_send(void *opaque, uint8_t *frame, size_t len)
+static void probe_frame(void *opaque, uint8_t *frame, size_t len)
 {
     struct net_offload good = {.checksum_good = true};
 
     receive(opaque, frame, len, &good);
 }
 
+static void probe_send(void *opaque)
+{
+    struct net *net = opaque;
+
+    if (net->probes && flows_probe(net->flows, probe_frame, net)) {
+        net->probes--;
+        timer_arm(net->probe, clock_now(net->clock) + PROBE_NS);
+    }
+}
+
 void net_restored(struct net *net)
 {
     waiting_clear(net);
     if (net->flows) {
-        flows_probe(net->flows, probe_send, net);
+        net->probes = PROBES;
+        timer_arm(net->probe, clock_now(net->clock));
     }
 }

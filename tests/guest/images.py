@@ -235,6 +235,64 @@ def initramfs():
     return made("initramfs-%s.gz" % tag, make)
 
 
+NETWORK_UP = r"""
+cat > /lease <<'END'
+#!/bin/sh
+case $1 in bound | renew)
+    ip address replace $ip/24 dev $interface; ip route replace default via $router
+    echo "nameserver $dns" > /etc/resolv.conf
+    echo "LEASE $ip ROUTER $router DNS $dns" ;;
+esac
+END
+chmod +x /lease; mkdir -p /etc /tmp
+ip link set lo up; ip link set eth0 up
+udhcpc -i eth0 -q -n -t 20 -T 1 -s /lease 2>/dev/null || echo "NO LEASE"
+"""
+
+# On the command line: port= of a web server on the host's loopback, up= of one that takes bytes.
+NETWORK_DO = {
+    "download": r"""
+echo "NAME $(nslookup host.ringside.test 2>&1 | grep -A1 'Name:.*host.ringside.test' | grep -c 'Address.*10.1.2.3')"
+while ! wget -c -q -O /tmp/file http://10.0.2.2:$port/file; do
+    echo "BROKEN AT $(stat -c %s /tmp/file)"; sleep 1
+done
+echo "DOWNLOADED $(md5sum < /tmp/file)"
+nc 10.0.2.2 $up < /tmp/file; echo "UPLOADED"
+""",
+    "ipv6": r"""
+i=0; while ! ip -6 route show default | grep -q . && [ $i -lt 20 ]; do sleep 1; i=$((i+1)); done
+ip -6 address show dev eth0 | grep -q 'inet6 fec0::' && echo "ADDRESS6"
+wget -q -O /tmp/six "http://[fec0::2]:$port/file" && echo "DOWNLOADED $(md5sum < /tmp/six)"
+""",
+    "isolated": r"""
+wget -q -T 5 -O /tmp/file http://10.0.2.2:$port/file && echo "GOT OUT"
+echo "ISOLATED"
+""",
+    "listen": r"""
+(while :; do echo HELLO FROM THE GUEST | nc -l -p 22; done) &
+echo LISTENING
+last=
+while :; do
+    now=$(cat /sys/class/net/eth0/carrier); [ "$now" = "$last" ] || echo "CARRIER $now"
+    last=$now; sleep 1
+done
+""",
+}
+
+
+def network_initramfs():
+    init = INIT.replace("[ -f /do/$do ]", NETWORK_UP + "[ -f /do/$do ]").replace(
+        "exit=*|do=*)", "exit=*|do=*|port=*|up=*)")
+    modules = ["e1000e", "virtio_pci", "virtio_net"]
+
+    def make(path):
+        pack_initramfs(path, init, module_list(*modules),
+                       {"/do/" + name: script for name, script in NETWORK_DO.items()})
+    tag = hashlib.sha256((init + repr(sorted(NETWORK_DO.items())) + repr(modules) +
+                          kernel()).encode()).hexdigest()[:12]
+    return made("network-%s.gz" % tag, make)
+
+
 def grub_rescue():
     return package("grub-rescue-pc") + "/usr/lib/grub-rescue/grub-rescue-cdrom.iso"
 
@@ -354,7 +412,7 @@ def debian_disk():
 
 
 def main():
-    for make in (kernel, initramfs, grub_rescue, memtest, debian_disk):
+    for make in (kernel, initramfs, network_initramfs, grub_rescue, memtest, debian_disk):
         print(make())
     for arch in "amd64", "i386":
         print(installer_text(arch))

@@ -328,7 +328,12 @@ static void test_flows(void)
     net_restored(next);
     g_assert_cmpuint(card.packets, ==, 0);
     net_pause(next, false);
+    clock_advance(clock, 1);
     g_assert_cmpuint(card.packets, ==, 1);
+    clock_advance(clock, 1000000000);
+    g_assert_cmpuint(card.packets, ==, 3);
+    clock_advance(clock, 100000000000); /* that will do */
+    g_assert_cmpuint(card.packets, <, 20);
     g_assert_true(!memcmp(card.frame, syn + 6, 6));
     g_assert_true(!memcmp(card.frame + 26, syn + 30, 4) && !memcmp(card.frame + 30, syn + 26, 4));
     g_assert_cmphex(card.frame[47], ==, 2);

@@ -1,0 +1,278 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Debian's kernel on the network, with both cards: address, name, download and upload compared with what
+the host has, through a suspend in the middle; IPv6; isolation; port forwards and the cable while it runs.
+
+RINGSIDE_NET_MIB is how much is carried (32)."""
+import hashlib
+import http.server
+import os
+import re
+import socket
+import struct
+import threading
+
+import images
+from harness import RINGCTL, Failure, Skip, check, main, need, run, test, wait
+
+MIB = int(os.environ.get("RINGSIDE_NET_MIB", "32"))
+WORDS = "console=ttyS0 quiet do=%s port=%d up=%d"
+
+
+class Server:
+    """A web server on the loopback: /file, from any offset; it can stop in the middle once. And a port that
+    takes bytes."""
+
+    def __init__(self, stop_at=None):
+        block = hashlib.sha256(b"ringside").digest() * 32
+        self.data = b"".join(struct.pack("<Q", i) + block[8:] for i in range(MIB * 1024))
+        self.md5 = hashlib.md5(self.data).hexdigest()
+        self.stop_at, self.stopped, self.go_on = stop_at, threading.Event(), threading.Event()
+        self.uploads, self.offsets = [], []
+        outer = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *ignored):
+                pass
+
+            def do_GET(self):
+                outer.send_file(self)
+
+        class Dual(http.server.ThreadingHTTPServer):
+            address_family = socket.AF_INET6
+            daemon_threads = True
+
+            def handle_error(self, *ignored):
+                pass  # the guest's connections end when it is suspended
+        self.http = Dual(("::", 0), Handler)
+        self.port = self.http.server_port
+        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.up = self.listener.getsockname()[1]
+        threading.Thread(target=self.take_upload, daemon=True).start()
+
+    def send_file(self, request):
+        match = re.match(r"bytes=(\d+)-", request.headers.get("Range", ""))
+        at = int(match.group(1)) if match else 0
+        self.offsets.append(at)
+        request.send_response(206 if at else 200)
+        request.send_header("Content-Length", str(len(self.data) - at))
+        if at:
+            request.send_header("Content-Range", "bytes %d-%d/%d" % (
+                at, len(self.data) - 1, len(self.data)))
+        request.send_header("Connection", "close")
+        request.end_headers()
+        if self.stop_at and at < self.stop_at:
+            request.wfile.write(self.data[at:self.stop_at])
+            request.wfile.flush()
+            at, self.stop_at = self.stop_at, None
+            self.stopped.set()
+            self.go_on.wait()
+        request.wfile.write(self.data[at:])
+
+    def take_upload(self):
+        connection, digest = self.listener.accept()[0], hashlib.md5()
+        for piece in iter(lambda: connection.recv(1 << 20), b""):
+            digest.update(piece)
+        self.uploads.append(digest.hexdigest())
+        connection.close()
+
+    def close(self):
+        self.go_on.set()
+        self.http.shutdown()
+        self.listener.close()
+
+
+class Names:
+    """A name server that knows host.ringside.test, at 127.0.0.1. Its port takes root."""
+
+    def __init__(self):
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            self.socket.bind(("127.0.0.1", 53))
+        except OSError as error:
+            raise Skip("no name server can be at 127.0.0.1: %s" % error)
+        self.socket.settimeout(0.2)
+        self.open = True
+        self.thread = threading.Thread(target=self.serve)
+        self.thread.start()
+
+    def serve(self):
+        while self.open:
+            try:
+                query, peer = self.socket.recvfrom(1500)
+            except TimeoutError:
+                continue
+            end = query.index(b"\0", 12) + 5
+            kind = struct.unpack(">H", query[end - 4:end - 2])[0]
+            known = query[12:end - 4] == b"\4host\10ringside\4test\0" and kind == 1
+            answer = b"\xc0\x0c\0\1\0\1\0\0\0\1\0\4" + bytes([10, 1, 2, 3]) if known else b""
+            self.socket.sendto(query[:2] + b"\x81\x80\0\1" + bytes([0, int(known)]) + b"\0\0\0\0" +
+                               query[12:end] + answer, peer)
+
+    def close(self):
+        self.open = False
+        self.thread.join()
+        self.socket.close()
+
+
+class Guest:
+    def __init__(self, bench, do, server=None, **options):
+        self.serial = bench.path("serial.txt")
+        self.machine = bench.machine(
+            kernel=images.kernel(), initrd=images.network_initramfs(), memory="768M",
+            append=WORDS % (do, server.port if server else 0, server.up if server else 0), serial=self.serial, **options)
+
+    def said(self):
+        try:
+            return open(self.serial, errors="replace").read()
+        except OSError:
+            return ""
+
+    def wait(self, words, seconds):
+        try:
+            wait(lambda: words in self.said() or "Kernel panic" in self.said(), seconds, words)
+        except Failure as failure:
+            raise Failure("%s; it said\n%s" % (failure, self.said()[-3000:]))
+        check(words in self.said(), "not said: %r in\n%s" % (words, self.said()[-3000:]))
+
+
+def start_with_names(bench, machine):
+    """The monitor gets a resolv.conf of its own."""
+    need("unshare", "mount")
+    resolv = bench.path("resolv.conf")
+    with open(resolv, "w") as out:
+        out.write("nameserver 127.0.0.1\n")
+    run("unshare", "-m", "sh", "-c", "mount --make-rprivate / && mount --bind %s \"$(readlink -f /etc/resolv.conf)\""
+        " && exec %s start %s" % (resolv, RINGCTL, machine.name), env=bench.env)
+
+
+def carried_through_a_suspend(bench, card):
+    if os.geteuid():
+        raise Skip("a name server needs root")
+    server, names = Server(stop_at=MIB << 19), Names()
+    try:
+        guest = Guest(bench, "download", server, card=card)
+        start_with_names(bench, guest.machine)
+        wait(server.stopped.is_set, 60, "half of the download; the guest said\n" + guest.said())
+        guest.wait("LEASE 10.0.2.15 ROUTER 10.0.2.2 DNS 10.0.2.3", 10)
+        guest.wait("NAME 1", 10)
+        guest.machine.do("suspend")
+        check(guest.machine.state() == "suspended", "it is not suspended")
+        guest.machine.start()
+        guest.wait("DOWNLOADED", 120)
+        check("DOWNLOADED " + server.md5 in guest.said(), "other bytes arrived: " + guest.said())
+        check(len(server.offsets) > 1 and server.offsets[1] > 1 << 20,
+              "it was not fetched in two parts: %s" % server.offsets)
+        guest.wait("UPLOADED", 120)
+        check(server.uploads == [server.md5], "other bytes left: %s" % server.uploads)
+        guest.machine.wait_state("off", 60)
+    finally:
+        server.close()
+        names.close()
+
+
+@test
+def e1000e_carries_through_a_suspend(bench):
+    carried_through_a_suspend(bench, "e1000e")
+
+
+@test
+def virtio_carries_through_a_suspend(bench):
+    carried_through_a_suspend(bench, "virtio")
+
+
+@test
+def ipv6(bench):
+    server = Server()
+    guest = Guest(bench, "ipv6", server)
+    guest.machine.start()
+    guest.machine.wait_state("off", 90)
+    server.close()
+    check("ADDRESS6" in guest.said(), "no address: " + guest.said())
+    check("DOWNLOADED " + server.md5 in guest.said(), "not downloaded: " + guest.said())
+
+
+@test
+def isolated_has_an_address_and_no_way_out(bench):
+    server = Server()
+    guest = Guest(bench, "isolated", server, network="isolated")
+    guest.machine.start()
+    guest.machine.wait_state("off", 60)
+    server.close()
+    check("LEASE" in guest.said() and "ISOLATED" in guest.said(), guest.said())
+    check("GOT OUT" not in guest.said() and not server.offsets, "it got out: " + guest.said())
+
+
+@test
+def no_network_is_no_card(bench):
+    guest = Guest(bench, "nothing", network="none")
+    guest.machine.start()
+    guest.machine.wait_state("off", 60)
+    check("NO LEASE" in guest.said(), "there is a card: " + guest.said())
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+def hear(port):
+    try:
+        with socket.create_connection(("127.0.0.1", port), 5) as connection:
+            return connection.recv(100).decode()
+    except OSError:
+        return ""
+
+
+def forwards_and_cable(bench, card):
+    first, second = free_port(), free_port()
+    guest = Guest(bench, "listen", card=card, forward="tcp:%d:22" % first)
+    capture = guest.machine
+    capture.start()
+    guest.wait("LISTENING", 30)
+    wait(lambda: "HELLO FROM THE GUEST" in hear(first), 10, "the forwarded port")
+    check(not hear(second), "a port is forwarded that should not be")
+    guest.machine.do("network", "--forward", "tcp:%d:22" % second)
+    wait(lambda: "HELLO FROM THE GUEST" in hear(second), 10, "the port forwarded later")
+    guest.machine.do("network", "--no-forward", "tcp:%d:22" % first)
+    check(not hear(first), "the port is still forwarded")
+    guest.wait("CARRIER 1", 10)
+    guest.machine.do("network", "--cable", "off")
+    guest.wait("CARRIER 0", 10)
+    check(not hear(second), "the cable is out, and yet something was heard")
+    ini = open(os.path.join(guest.machine.folder, "machine.ini")).read()
+    check("cable=false" in ini and "forwards=tcp:%d:22\n" % second in ini, "not kept: " + ini)
+    guest.machine.do("network", "--cable", "on")
+    wait(lambda: guest.said().count("CARRIER 1") == 2, 20, "the cable in the guest again")
+    wait(lambda: "HELLO FROM THE GUEST" in hear(second), 10, "the port after the cable")
+    guest.machine.do("network", "--mode", "none", status=3)
+    guest.machine.do("stop", "--force")
+
+
+@test
+def e1000e_forwards_and_cable(bench):
+    forwards_and_cable(bench, "e1000e")
+
+
+@test
+def virtio_forwards_and_cable(bench):
+    forwards_and_cable(bench, "virtio")
+
+
+@test
+def legacy_interrupts_and_capture(bench):
+    """Without MSI the line carries it; tcpdump's format holds the DHCP exchange."""
+    path = bench.path("all.pcap")
+    for card in "e1000e", "virtio":
+        out = bench.ringctl("run", "--kernel", images.kernel(), "--initrd", images.network_initramfs(),
+                            "--append", "console=ttyS0 quiet pci=nomsi do=nothing", "--serial", "stdio",
+                            "--network", "user", "--card", card, "--capture", path, "--timeout", "240").stdout
+        check("LEASE 10.0.2.15" in out, card + " has no lease: " + out)
+        data = open(path, "rb").read()
+        check(data[:4] == b"\xd4\xc3\xb2\xa1" and data.count(b"\x63\x82\x53\x63\x35") >= 4,
+              "no DHCP in the capture of %d bytes" % len(data))
+
+
+main()
