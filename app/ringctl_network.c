@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * ringctl network: shows and changes a machine's network. Cable and port forwards also change while it
- * runs; its monitor then keeps them in the settings.
+ * ringctl network: shows and changes a machine's network. Cable and port forwards also change while
+ * it runs; its monitor then keeps them in the settings.
  */
 #include <stdio.h>
 #include <string.h>
@@ -55,8 +55,8 @@ bool ringctl_network_settings(struct settings *s, const char *mode, const char *
                             mode);
     }
     if (card && strcmp(card, "e1000e") != 0 && strcmp(card, "virtio") != 0) {
-        return ringctl_fail(error, RINGCTL_FAILED, "\"%s\" is no network card; give e1000e or virtio.",
-                            card);
+        return ringctl_fail(error, RINGCTL_FAILED,
+                            "\"%s\" is no network card; give e1000e or virtio.", card);
     }
     for (unsigned i = 0; forwards && forwards[i]; i++) {
         struct net_forward forward;
@@ -120,8 +120,8 @@ static bool change_settings(const struct ringctl_machine *machine, const struct 
 
 static bool change_running(RsMonitorMachine *proxy, const struct change *c, GError **error)
 {
-    bool ok = !c->cable || rs_monitor_machine_call_set_cable_sync(proxy, !strcmp(c->cable, "on"),
-                                                                  NULL, error);
+    bool ok = !c->cable ||
+              rs_monitor_machine_call_set_cable_sync(proxy, !strcmp(c->cable, "on"), NULL, error);
 
     for (unsigned i = 0; ok && c->remove && c->remove[i]; i++) {
         ok = rs_monitor_machine_call_remove_forward_sync(proxy, c->remove[i], NULL, error);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * DMA of devices whose guests may name any address: to and from RAM only. A device that could write into
- * its own registers would call itself.
+ * DMA of devices whose guests may name any address: to and from RAM only. A device that could write
+ * into its own registers would call itself.
  */
 #pragma once
 

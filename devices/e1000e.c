@@ -3,8 +3,9 @@
  * The 82574L (see e1000e.h): registers, interrupts and the machine's side.
  *
  * Registers are an array of words in which most are just kept. Interrupts: with MSI-X each of five
- * causes has a vector (IVAR), cleared and masked as the vector goes out (EIAC, EIAME); otherwise there is
- * one line or message, and reading ICR clears. EITR and ITR say how much apart interrupts are, in 256 ns.
+ * causes has a vector (IVAR), cleared and masked as the vector goes out (EIAC, EIAME); otherwise
+ * there is one line or message, and reading ICR clears. EITR and ITR say how much apart interrupts
+ * are, in 256 ns.
  */
 #include <string.h>
 
@@ -184,8 +185,7 @@ static uint32_t icr_read(struct e1000e *e)
 
 static void icr_write(struct e1000e *e, uint32_t value)
 {
-    if ((R(ICR) & INT_ASSERTED) && (R(CTRL_EXT) & CTRL_EXT_IAME) &&
-        !pci_msix_enabled(&e->msix)) {
+    if ((R(ICR) & INT_ASSERTED) && (R(CTRL_EXT) & CTRL_EXT_IAME) && !pci_msix_enabled(&e->msix)) {
         R(IMS) &= ~R(IAM);
     }
     R(ICR) &= ~(value & ~INT_ASSERTED);

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Intel 82574L, the network card "e1000e", which most guests have a driver for (Intel, 82574 GbE Controller
- * Family Datasheet, revision 3.4).
+ * Intel 82574L, the network card "e1000e", which most guests have a driver for (Intel, 82574 GbE
+ * Controller Family Datasheet, revision 3.4).
  *
- * Not there: the second receive queue gets nothing (receive-side scaling is a hint), no wake-up, no management, no
- * packet loopback, EEPROM writes are swallowed, delays of single interrupts (RDTR, TIDV) are 0: ITR and EITR
- * moderate.
+ * Not there: the second receive queue gets nothing (receive-side scaling is a hint), no wake-up, no
+ * management, no packet loopback, EEPROM writes are swallowed, delays of single interrupts (RDTR,
+ * TIDV) are 0: ITR and EITR moderate.
  */
 #pragma once
 

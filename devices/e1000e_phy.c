@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The 82574L's PHY behind MDIC (datasheet, section 10.2.1, and IEEE 802.3 clause 22) and its EEPROM
- * behind EERD (section 6.1). The PHY is always at 1000 Mb/s full duplex, when the cable is plugged in.
+ * behind EERD (section 6.1). The PHY is always at 1000 Mb/s full duplex, when the cable is plugged
+ * in.
  */
 #include <string.h>
 
@@ -16,14 +17,14 @@
 #define BMSR_LINK    0x0024u /* link is up, negotiation is complete */
 #define STATUS_LINK  0xac00u /* 1000 Mb/s, full duplex, resolved, link */
 
-#define MDIC_READ    (2u << 26)
-#define MDIC_WRITE   (1u << 26)
-#define MDIC_READY   (1u << 28)
-#define MDIC_IRQ     (1u << 29)
-#define MDIC_ERROR   (1u << 30)
+#define MDIC_READ  (2u << 26)
+#define MDIC_WRITE (1u << 26)
+#define MDIC_READY (1u << 28)
+#define MDIC_IRQ   (1u << 29)
+#define MDIC_ERROR (1u << 30)
 
-#define EERD_START   1u
-#define EERD_DONE    2u
+#define EERD_START 1u
+#define EERD_DONE  2u
 
 void e1000e_phy_link(struct e1000e *e)
 {
@@ -39,8 +40,8 @@ void e1000e_phy_link(struct e1000e *e)
 void e1000e_phy_reset(struct e1000e *e)
 {
     static const uint16_t page0[16] = {
-        [PHY_BMCR] = 0x1140, [PHY_BMSR] = 0x7949, [2] = 0x0141, [3] = 0x0cb1, [4] = 0x0de1,
-        [6] = 0x0007,        [9] = 0x0300,        [15] = 0x3000,
+        [PHY_BMCR] = 0x1140, [PHY_BMSR] = 0x7949, [2] = 0x0141, [3] = 0x0cb1,
+        [4] = 0x0de1,        [6] = 0x0007,        [9] = 0x0300, [15] = 0x3000,
     };
 
     memset(e->phy, 0, sizeof e->phy);

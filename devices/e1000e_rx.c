@@ -1,23 +1,24 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Reception by the 82574L (datasheet, section 7.1): address and VLAN filters, and legacy, extended and
- * packet split descriptors. Headers are never split from the rest, which the last may but need not do.
+ * Reception by the 82574L (datasheet, section 7.1): address and VLAN filters, and legacy, extended
+ * and packet split descriptors. Headers are never split from the rest, which the last may but need
+ * not do.
  */
 #include "dma.h"
 #include "e1000e_internal.h"
 
 #define VLAN_TYPE   0x8100u
-#define LONGEST     1518u        /* without FCS, with a VLAN tag */
+#define LONGEST     1518u /* without FCS, with a VLAN tag */
 #define LONGEST_LPE 16380u
 #define FCS         4u
 
-#define RX_DD       0x01u
-#define RX_EOP      0x02u
-#define RX_IXSM     0x04u
-#define RX_VP       0x08u
-#define RX_UDPCS    0x10u
-#define RX_TCPCS    0x20u
-#define RX_IPCS     0x40u
+#define RX_DD    0x01u
+#define RX_EOP   0x02u
+#define RX_IXSM  0x04u
+#define RX_VP    0x08u
+#define RX_UDPCS 0x10u
+#define RX_TCPCS 0x20u
+#define RX_IPCS  0x40u
 
 /* How the driver has laid out descriptors and buffers. */
 struct layout {
@@ -165,7 +166,8 @@ static uint32_t fill(struct e1000e *e, const struct layout *l, const struct fact
         done += part[i];
     }
     if (l->split) {
-        put64(e, at + 16, (uint64_t)part[1] << 16 | (uint64_t)part[2] << 32 | (uint64_t)part[3] << 48);
+        put64(e, at + 16,
+              (uint64_t)part[1] << 16 | (uint64_t)part[2] << 32 | (uint64_t)part[3] << 48);
         put64(e, at + 24, 0);
     }
     if (l->extended) {

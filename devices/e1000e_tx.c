@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Transmission by the 82574L (datasheet, sections 7.2 and 7.3): legacy, context and data descriptors,
- * checksums, TCP segmentation. Packets are gathered whole; segments are cut by whoever needs them.
+ * Transmission by the 82574L (datasheet, sections 7.2 and 7.3): legacy, context and data
+ * descriptors, checksums, TCP segmentation. Packets are gathered whole; segments are cut by whoever
+ * needs them.
  */
 #include "dma.h"
 #include "e1000e_internal.h"
@@ -46,8 +47,7 @@ static void sum_insert(struct e1000e_tx *tx, unsigned start, unsigned to, unsign
 
 static void vlan_insert(struct e1000e *e, struct e1000e_tx *tx, uint16_t tag)
 {
-    uint8_t bytes[4] = {(uint8_t)(R(VET) >> 8), (uint8_t)R(VET), (uint8_t)(tag >> 8),
-                        (uint8_t)tag};
+    uint8_t bytes[4] = {(uint8_t)(R(VET) >> 8), (uint8_t)R(VET), (uint8_t)(tag >> 8), (uint8_t)tag};
 
     if (tx->len >= NET_HEADER && tx->len + 4 <= NET_MAX_PACKET) {
         memmove(tx->packet + 16, tx->packet + 12, tx->len - 12);

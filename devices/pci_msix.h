@@ -3,9 +3,9 @@
  * MSI-X of a PCI function (PCI Local Bus 3.0, section 6.8.2): a table of vectors and a pending bit
  * array in one of the function's memory BARs.
  *
- * The device embeds a struct pci_msix, calls pci_msix_init() after pci_function_init(), and hands its BAR's
- * accesses below the two offsets to pci_msix_read() and pci_msix_write(). Reset, state and masking by
- * config space come through pci.c.
+ * The device embeds a struct pci_msix, calls pci_msix_init() after pci_function_init(), and hands
+ * its BAR's accesses below the two offsets to pci_msix_read() and pci_msix_write(). Reset, state
+ * and masking by config space come through pci.c.
  */
 #pragma once
 
@@ -26,7 +26,8 @@ struct pci_msix {
 bool pci_msix_init(struct pci_msix *x, struct pci_function *f, unsigned vectors, unsigned bar,
                    uint32_t table_at, uint32_t pba_at);
 bool pci_msix_enabled(const struct pci_msix *x);
-/* Sends the vector's message, or notes it as pending while it is masked. Other vectors than there are: nothing. */
+/* Sends the vector's message, or notes it as pending while it is masked. Other vectors than there
+ * are: nothing. */
 void pci_msix_send(struct pci_msix *x, unsigned vector);
 /* 4- or 8-byte accesses at an offset in the BAR; elsewhere than table and PBA: 0, ignored. */
 uint64_t pci_msix_read(struct pci_msix *x, uint64_t addr, unsigned size);

@@ -16,8 +16,9 @@
 #define PAGE          0x1000u
 #define MSIX_PBA      0x800u
 #define NO_VECTOR     0xffffu
-#define TRANSPORT     (VIRTIO_BIT(VIRTIO_F_INDIRECT) | VIRTIO_BIT(VIRTIO_F_EVENT_IDX) | \
-                       VIRTIO_BIT(VIRTIO_F_VERSION_1))
+#define TRANSPORT                                                                                  \
+    (VIRTIO_BIT(VIRTIO_F_INDIRECT) | VIRTIO_BIT(VIRTIO_F_EVENT_IDX) |                              \
+     VIRTIO_BIT(VIRTIO_F_VERSION_1))
 
 #define STATUS_DRIVER_OK   0x04u
 #define STATUS_FEATURES_OK 0x08u

@@ -3,9 +3,10 @@
  * Virtio 1.1 devices over PCI (OASIS Virtual I/O Device, version 1.1; sections cited are of it): no
  * legacy interface, split queues, indirect descriptors, event index, MSI-X.
  *
- * A device embeds a struct virtio, describes itself with a virtio_info and calls virtio_init() from its init. Queues are
- * in guest memory and change under our hands: everything is copied before it is checked, chains cannot be longer than
- * the queue, buffers are RAM or the device stops with DEVICE_NEEDS_RESET.
+ * A device embeds a struct virtio, describes itself with a virtio_info and calls virtio_init() from
+ * its init. Queues are in guest memory and change under our hands: everything is copied before it
+ * is checked, chains cannot be longer than the queue, buffers are RAM or the device stops with
+ * DEVICE_NEEDS_RESET.
  */
 #pragma once
 
@@ -32,7 +33,7 @@ struct virtio_info {
     uint64_t features;   /* beside those of the transport */
     unsigned config_size;
     void (*notify)(void *device, unsigned queue);
-    void (*reset)(void *device); /* by the driver or the machine */
+    void (*reset)(void *device);   /* by the driver or the machine */
     void (*started)(void *device); /* features are final, DRIVER_OK; also after restoring */
     /* Bytes of the device's configuration; `at` + `size` is within config_size. */
     uint64_t (*config_read)(void *device, unsigned at, unsigned size);
@@ -43,9 +44,9 @@ struct virtqueue {
     bool enabled;
     uint16_t vector;
     uint64_t desc, avail, used;
-    uint16_t next;     /* index in the available ring that we take next */
+    uint16_t next; /* index in the available ring that we take next */
     uint16_t used_next;
-    uint16_t told;     /* used index at the last interrupt */
+    uint16_t told; /* used index at the last interrupt */
     bool told_valid;
 };
 
@@ -64,7 +65,8 @@ struct virtio {
     uint8_t cfg_cap; /* offset of the PCI configuration access capability */
 };
 
-/* What the driver put into a queue: bytes for us (out) and room for us (in). Pointers are into guest memory. */
+/* What the driver put into a queue: bytes for us (out) and room for us (in). Pointers are into
+ * guest memory. */
 struct virtio_chain {
     uint16_t head;
     unsigned outs, ins;
@@ -94,7 +96,8 @@ void virtio_push(struct virtio *v, unsigned queue, const struct virtio_chain *ch
                  uint32_t written);
 /* Shows what was pushed, and interrupts if the driver wants that. */
 void virtio_publish(struct virtio *v, unsigned queue);
-/* Should the driver tell us of new buffers? With EVENT_IDX: true asks to be told, of the next one. */
+/* Should the driver tell us of new buffers? With EVENT_IDX: true asks to be told, of the next one.
+ */
 void virtio_want_notify(struct virtio *v, unsigned queue, bool want);
 bool virtio_empty(struct virtio *v, unsigned queue);
 /* Copies between a chain and flat bytes, from `offset` in the chain on; returns how many. */

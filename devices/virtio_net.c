@@ -50,7 +50,7 @@ struct virtio_net {
     uint32_t filters;
     bool filter_overflow;
     uint8_t vlan[512]; /* a bit each */
-    bool tell; /* that the configuration has changed, when the machine runs again */
+    bool tell;         /* that the configuration has changed, when the machine runs again */
     struct timer *tx_timer;
     struct virtio_chain chain, more[BUFFERS]; /* of one packet; not state */
     uint8_t packet[NET_MAX_PACKET];
@@ -90,8 +90,7 @@ static void packet_send(struct virtio_net *n, const struct virtio_chain *c)
     struct net_offload o;
     size_t len;
 
-    if (virtio_copy_out(c, 0, header, HEADER) != HEADER ||
-        c->out_len - HEADER > NET_MAX_PACKET) {
+    if (virtio_copy_out(c, 0, header, HEADER) != HEADER || c->out_len - HEADER > NET_MAX_PACKET) {
         return;
     }
     len = virtio_copy_out(c, HEADER, n->packet, c->out_len - HEADER);
@@ -187,7 +186,8 @@ static void header_write(const struct virtio_net *n, uint8_t *h, const struct ne
     put16(h + 10, (uint16_t)buffers);
 }
 
-/* Takes chains with room for `need` bytes; how many, 0 when there are not enough, -1 when it would never fit. */
+/* Takes chains with room for `need` bytes; how many, 0 when there are not enough, -1 when it would
+ * never fit. */
 static int room_take(struct virtio_net *n, size_t need)
 {
     struct virtio *v = &n->virtio;
@@ -312,8 +312,8 @@ static bool control_vlan(struct virtio_net *n, uint8_t command, const uint8_t *d
     if (id >= 4096 || command > 1) {
         return false;
     }
-    n->vlan[id / 8] = (uint8_t)(command ? n->vlan[id / 8] & ~(1u << (id % 8))
-                                        : n->vlan[id / 8] | 1u << (id % 8));
+    n->vlan[id / 8] =
+        (uint8_t)(command ? n->vlan[id / 8] & ~(1u << (id % 8)) : n->vlan[id / 8] | 1u << (id % 8));
     return true;
 }
 

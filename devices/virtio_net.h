@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Virtio network card (virtio 1.1, section 5.1): checksum and segmentation offload both ways, mergeable
- * buffers, filters and address by the control queue, announcement after a resume. One pair of queues.
+ * Virtio network card (virtio 1.1, section 5.1): checksum and segmentation offload both ways,
+ * mergeable buffers, filters and address by the control queue, announcement after a resume. One
+ * pair of queues.
  */
 #pragma once
 

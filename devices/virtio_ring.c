@@ -4,16 +4,17 @@
  *
  *   descriptors  u64 address, u32 length, u16 flags (1 next, 2 device writes, 4 indirect), u16 next
  *   available    u16 flags (1: no interrupt), u16 index, u16 ring[size], u16 used_event
- *   used         u16 flags (1: no notify), u16 index, {u32 head, u32 length} ring[size], u16 avail_event
+ *   used         u16 flags (1: no notify), u16 index, {u32 head, u32 length} ring[size], u16
+ * avail_event
  */
 #include "dma.h"
 #include "virtio.h"
 
-#define DESC_NEXT      1u
-#define DESC_WRITE     2u
-#define DESC_INDIRECT  4u
-#define NO_INTERRUPT   1u
-#define NO_NOTIFY      1u
+#define DESC_NEXT     1u
+#define DESC_WRITE    2u
+#define DESC_INDIRECT 4u
+#define NO_INTERRUPT  1u
+#define NO_NOTIFY     1u
 
 struct desc {
     uint64_t addr;
@@ -132,7 +133,8 @@ static bool interrupt_wanted(struct virtio *v, struct virtqueue *q, uint16_t bef
         return !(ring_get16(v, q->avail) & NO_INTERRUPT);
     }
     event = ring_get16(v, q->avail + 4 + 2ull * q->size);
-    return !q->told_valid || (uint16_t)(q->used_next - event - 1) < (uint16_t)(q->used_next - before);
+    return !q->told_valid ||
+           (uint16_t)(q->used_next - event - 1) < (uint16_t)(q->used_next - before);
 }
 
 void virtio_publish(struct virtio *v, unsigned queue)
@@ -161,8 +163,7 @@ void virtio_want_notify(struct virtio *v, unsigned queue, bool want)
     }
     if (virtio_has(v, VIRTIO_F_EVENT_IDX)) {
         /* "Not now" is an index far away. */
-        ring_put16(v, q->used + 4 + 8ull * q->size,
-                   (uint16_t)(want ? q->next : q->next - 1u));
+        ring_put16(v, q->used + 4 + 8ull * q->size, (uint16_t)(want ? q->next : q->next - 1u));
     } else {
         ring_put16(v, q->used, want ? 0 : NO_NOTIFY);
     }

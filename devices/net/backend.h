@@ -7,7 +7,8 @@
 #include "net.h"
 
 struct net_backend_ops {
-    /* One packet from the guest, to be scribbled on; what the back end cannot do is done already. */
+    /* One packet from the guest, to be scribbled on; what the back end cannot do is done already.
+     */
     void (*send)(void *backend, uint8_t *frame, size_t len, struct net_offload *offload);
     void (*pause)(void *backend, bool paused);
     void (*close)(void *backend);
@@ -38,7 +39,7 @@ struct flows *flows_new(void);
 void flows_free(struct flows *flows);
 void flows_look(struct flows *flows, const uint8_t *frame, size_t len, bool from_guest);
 void flows_state(struct flows *flows, struct state *state);
-/* Makes, for each connection from before the resume, a packet that has the guest's TCP ask whether it is still there.
- * False: there is none. */
+/* Makes, for each connection from before the resume, a packet that has the guest's TCP ask whether
+ * it is still there. False: there is none. */
 bool flows_probe(struct flows *flows, void (*fn)(void *opaque, uint8_t *frame, size_t len),
                  void *opaque);

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The guest's TCP connections through a back end that ends them for it (libslirp): when a suspended machine is resumed by another
- * process, its connections are gone, and a guest that only waits for data would wait for ever.
+ * The guest's TCP connections through a back end that ends them for it (libslirp): when a suspended
+ * machine is resumed by another process, its connections are gone, and a guest that only waits for
+ * data would wait for ever.
  *
- * So each connection's addresses are kept with the machine, and at the resume the guest gets a SYN that
- * does not fit. Its TCP answers with a challenge ACK (RFC 5961, section 4), and libslirp, which does not know the
- * connection, with a reset. That is tried several times, because libslirp must find the guest's MAC first.
+ * So each connection's addresses are kept with the machine, and at the resume the guest gets a SYN
+ * that does not fit. Its TCP answers with a challenge ACK (RFC 5961, section 4), and libslirp,
+ * which does not know the connection, with a reset. That is tried several times, because libslirp
+ * must find the guest's MAC first.
  */
 #include <string.h>
 
@@ -85,7 +87,8 @@ static struct flow *flow_find(struct flows *f, const struct flow *key, unsigned 
 
 void flows_look(struct flows *f, const uint8_t *frame, size_t len, bool from_guest)
 {
-    enum net_gso kind = len > NET_HEADER && frame[NET_HEADER] >> 4 == 6 ? NET_GSO_TCP6 : NET_GSO_TCP4;
+    enum net_gso kind =
+        len > NET_HEADER && frame[NET_HEADER] >> 4 == 6 ? NET_GSO_TCP6 : NET_GSO_TCP4;
     size_t ip, tcp, payload;
     struct flow key, *flow;
     unsigned at = 0;

@@ -352,12 +352,12 @@ void net_close(struct net *net)
 
 /* --- state --- */
 
-
 void net_state(struct net *net, struct state *s)
 {
     struct flows *none = net->flows ? NULL : flows_new();
 
-    /* What waits for the card is not saved: it is lost as in a full switch, and TCP sends it again. */
+    /* What waits for the card is not saved: it is lost as in a full switch, and TCP sends it again.
+     */
     flows_state(net->flows ? net->flows : none, s);
     flows_free(none);
 }

@@ -77,8 +77,7 @@ void net_checksum_fill(uint8_t *frame, size_t len, struct net_offload *o)
     size_t at = (size_t)o->checksum_start + o->checksum_offset;
 
     if (o->checksum_needed && o->checksum_start < len && at + 2 <= len) {
-        uint16_t sum =
-            (uint16_t)~net_sum(frame + o->checksum_start, len - o->checksum_start, 0);
+        uint16_t sum = (uint16_t)~net_sum(frame + o->checksum_start, len - o->checksum_start, 0);
         put16(frame + at, sum ? sum : 0xffff); /* 0 means "none" in UDP, and is the same in TCP */
     }
     *o = (struct net_offload){.checksum_good = o->checksum_needed || o->checksum_good};
@@ -200,7 +199,8 @@ void net_fragment4(const uint8_t *frame, size_t len,
         memcpy(out, frame, NET_HEADER + header);
         memcpy(out + NET_HEADER + header, ip + header + at, bytes);
         put16(out + NET_HEADER + 2, (uint32_t)(header + bytes));
-        put16(out + NET_HEADER + 6, ((place & 0x1fffu) + (uint32_t)(at / 8)) | (more ? 0x2000u : 0));
+        put16(out + NET_HEADER + 6,
+              ((place & 0x1fffu) + (uint32_t)(at / 8)) | (more ? 0x2000u : 0));
         put16(out + NET_HEADER + 10, 0);
         put16(out + NET_HEADER + 10, (uint16_t)~net_sum(out + NET_HEADER, header, 0));
         fn(opaque, out, NET_HEADER + header + bytes);

@@ -47,8 +47,8 @@ void pcap_write(struct pcap *p, const uint8_t *frame, size_t len)
     uint32_t head[4] = {(uint32_t)(now / G_USEC_PER_SEC), (uint32_t)(now % G_USEC_PER_SEC),
                         (uint32_t)len, (uint32_t)len};
 
-    if (!p->failed && (fwrite(head, sizeof head, 1, p->file) != 1 ||
-                       fwrite(frame, len, 1, p->file) != 1)) {
+    if (!p->failed &&
+        (fwrite(head, sizeof head, 1, p->file) != 1 || fwrite(frame, len, 1, p->file) != 1)) {
         p->failed = true;
         device_log("network", "the capture file %s cannot be written: %s; the capture has ended",
                    p->path, g_strerror(errno));

@@ -115,10 +115,11 @@ bool net_forward_parse(const char *spec, struct net_forward *f, GError **error)
          (f->guest || !strchr(f->host, ':'));
     if (!ok) {
         net_forward_clear(f);
-        g_set_error(error, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT,
-                    "\"%s\" is no port forward; write tcp:2222:22 (host's port, guest's port), or with "
-                    "addresses udp:0.0.0.0:5353:10.0.2.15:53 or tcp:[::1]:2222:[fec0::15]:22",
-                    spec);
+        g_set_error(
+            error, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT,
+            "\"%s\" is no port forward; write tcp:2222:22 (host's port, guest's port), or with "
+            "addresses udp:0.0.0.0:5353:10.0.2.15:53 or tcp:[::1]:2222:[fec0::15]:22",
+            spec);
     }
     return ok;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * How a network is written down in settings and on command lines. Shared with the front end (GLib only).
+ * How a network is written down in settings and on command lines. Shared with the front end (GLib
+ * only).
  */
 #pragma once
 
@@ -23,7 +24,8 @@ bool net_mode_valid(const char *mode);
 bool net_mode_forwards(const char *mode);
 
 /* PROTOCOL:[ADDRESS:]PORT:[ADDRESS:]PORT, host first; IPv6 addresses in brackets: "tcp:2222:22",
- * "udp:0.0.0.0:5353:10.0.2.15:53", "tcp:[::1]:2222:[fec0::15]:22". False and a sentence that says what is allowed.
+ * "udp:0.0.0.0:5353:10.0.2.15:53", "tcp:[::1]:2222:[fec0::15]:22". False and a sentence that says
+ * what is allowed.
  */
 bool net_forward_parse(const char *spec, struct net_forward *forward, GError **error);
 void net_forward_clear(struct net_forward *forward);

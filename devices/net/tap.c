@@ -25,9 +25,9 @@
 #include "device.h"
 #include "lock.h"
 
-#define TUN        "/dev/net/tun"
-#define BATCH      64u /* packets read in one go */
-#define HEADER     sizeof(struct virtio_net_hdr)
+#define TUN    "/dev/net/tun"
+#define BATCH  64u /* packets read in one go */
+#define HEADER sizeof(struct virtio_net_hdr)
 
 struct tap {
     struct net *net;
@@ -241,12 +241,13 @@ static void *tap_by_name(struct tap *t, const char *name, bool bridge, unsigned 
     }
     t->fd = tun_open(device);
     if (t->fd < 0) {
-        return tap_fail(t, errno, bridge ? "No tap device can be made for the bridge"
-                                         : "This tap device cannot be used:",
-                        name,
-                        "Have the administrator make one that is yours: ip tuntap add NAME mode tap "
-                        "user USER",
-                        error);
+        return tap_fail(
+            t, errno,
+            bridge ? "No tap device can be made for the bridge" : "This tap device cannot be used:",
+            name,
+            "Have the administrator make one that is yours: ip tuntap add NAME mode tap "
+            "user USER",
+            error);
     }
     t->header = true;
     if (bridge && !bridge_join(name, device)) {

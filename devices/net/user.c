@@ -1,18 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The back end "user": libslirp's TCP/IP stack ends the guest's connections and opens sockets of the
- * monitor instead.
+ * The back end "user": libslirp's TCP/IP stack ends the guest's connections and opens sockets of
+ * the monitor instead.
  *
  *   10.0.2.0/24, fec0::/64: host .2, DNS .3, guests from .15 on
  *
- * Its time is the machine's, so that nothing times out while the machine is paused; then its sockets are not polled
- * either, and the peers wait. Sockets are polled by a GSource in the default context; packets from the
- * guest come in from CPU threads with the machine lock held, so the source takes it, too.
+ * Its time is the machine's, so that nothing times out while the machine is paused; then its
+ * sockets are not polled either, and the peers wait. Sockets are polled by a GSource in the default
+ * context; packets from the guest come in from CPU threads with the machine lock held, so the
+ * source takes it, too.
  *
- * TCP goes in large packets: libslirp takes segments of any size that an IP packet has room for, and makes such
- * when the peer allows. So its MTU is the largest there is; the maximum segment size (MSS) that a guest with an
- * ordinary MTU offers in a SYN is raised, and what then comes back is for segments of that
- * ordinary size. Other packets that are too long for the guest are cut into IP fragments.
+ * TCP goes in large packets: libslirp takes segments of any size that an IP packet has room for,
+ * and makes such when the peer allows. So its MTU is the largest there is; the maximum segment size
+ * (MSS) that a guest with an ordinary MTU offers in a SYN is raised, and what then comes back is
+ * for segments of that ordinary size. Other packets that are too long for the guest are cut into IP
+ * fragments.
  */
 #include <gio/gio.h>
 #include <libslirp.h>
@@ -22,11 +24,11 @@
 #include "device.h"
 #include "lock.h"
 
-#define NS_PER_MS  1000000u
-#define LARGE_MTU  65520u
-#define LARGE_MSS  (20u * 1460u) /* two fit into a window */
-#define SOCKETS    4096u /* that are polled; libslirp's own limit is that of descriptors */
-#define NAP_LIMIT  200   /* ms; a packet from the guest may make libslirp wait for less than that */
+#define NS_PER_MS 1000000u
+#define LARGE_MTU 65520u
+#define LARGE_MSS (20u * 1460u) /* two fit into a window */
+#define SOCKETS   4096u         /* that are polled; libslirp's own limit is that of descriptors */
+#define NAP_LIMIT 200 /* ms; a packet from the guest may make libslirp wait for less than that */
 
 struct user {
     struct net *net;
@@ -37,7 +39,7 @@ struct user {
     GPtrArray *polls; /* of GPollFD *; the first `used` are asked for now */
     unsigned used;
     uint8_t packet[NET_MAX_PACKET];
-    int nap;           /* ms until libslirp wants to be called, -1: any time */
+    int nap; /* ms until libslirp wants to be called, -1: any time */
     gint64 nap_end;
 };
 

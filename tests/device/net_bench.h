@@ -59,11 +59,33 @@ static inline size_t wire_get(struct net_bench *n, void *frame, size_t max)
 /* An IPv4 TCP packet without checksums: `payload` bytes that count up. Returns its length. */
 static inline size_t tcp_packet(uint8_t *frame, size_t payload)
 {
-    static const uint8_t head[54] = {
-        0x52, 0x54, 0, 1, 2, 3, 0x52, 0x54, 0, 4, 5, 6, 8, 0, /* Ethernet */
-        0x45, 0, 0, 0, 0x12, 0x34, 0x40, 0, 64, 6, 0, 0, 10, 0, 2, 15, 10, 0, 2, 2,
-        0x10, 0x00, 0x20, 0x00, 0, 0, 0x10, 0x00, 0, 0, 0x30, 0x00, 0x50, 0x19 /* FIN PSH ACK */,
-        0xff, 0xff, 0, 0, 0, 0};
+    static const uint8_t head[54] = {0x52, 0x54,
+                                     0,    1,
+                                     2,    3,
+                                     0x52, 0x54,
+                                     0,    4,
+                                     5,    6,
+                                     8,    0, /* Ethernet */
+                                     0x45, 0,
+                                     0,    0,
+                                     0x12, 0x34,
+                                     0x40, 0,
+                                     64,   6,
+                                     0,    0,
+                                     10,   0,
+                                     2,    15,
+                                     10,   0,
+                                     2,    2,
+                                     0x10, 0x00,
+                                     0x20, 0x00,
+                                     0,    0,
+                                     0x10, 0x00,
+                                     0,    0,
+                                     0x30, 0x00,
+                                     0x50, 0x19 /* FIN PSH ACK */,
+                                     0xff, 0xff,
+                                     0,    0,
+                                     0,    0};
 
     memcpy(frame, head, sizeof head);
     frame[16] = (uint8_t)((payload + 40) >> 8);
@@ -92,8 +114,8 @@ static inline void assert_segments(struct net_bench *n, size_t payload, size_t s
     tcp_packet(whole, payload);
     while ((len = wire_get(n, got, sizeof got))) {
         size_t bytes = len - 54;
-        uint32_t sequence = (uint32_t)got[38] << 24 | (uint32_t)got[39] << 16 |
-                            (uint32_t)got[40] << 8 | got[41];
+        uint32_t sequence =
+            (uint32_t)got[38] << 24 | (uint32_t)got[39] << 16 | (uint32_t)got[40] << 8 | got[41];
         g_assert_cmpuint(bytes, ==, MIN(segment, payload - at));
         g_assert_cmpuint(sequence, ==, 0x1000 + at);
         g_assert_cmpuint((unsigned)(got[16] << 8 | got[17]), ==, bytes + 40);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* The 82574L at register level: rings, offloads, filters, interrupts, state; and a hostile driver. */
+/* The 82574L at register level: rings, offloads, filters, interrupts, state; and a hostile driver.
+ */
 #include "net_bench.h"
 
 #include "e1000e_internal.h"
@@ -104,7 +105,7 @@ static void test_transmit_and_line(void)
     rings_up(&r);
     set(&r, IMS, INT_TXDW);
     memset(ram(&r, BUFFER), 0x5a, 100);
-    tx(&r, BUFFER, 60 | 0u << 24, false);              /* first part */
+    tx(&r, BUFFER, 60 | 0u << 24, false);                  /* first part */
     tx(&r, BUFFER + 60, 40 | (0x01u | 0x08u) << 24, true); /* EOP, RS */
     g_assert_cmpuint(wire_get(&r.n, got, sizeof got), ==, 100);
     g_assert_true(!memcmp(got, ram(&r, BUFFER), 100));
@@ -121,8 +122,8 @@ static void test_transmit_and_line(void)
 static void context(struct rig *r, uint16_t mss, uint32_t payload)
 {
     uint64_t low = 14 | 24u << 8 | 33ull << 16 | 34ull << 32 | 50ull << 40;
-    uint64_t high = payload | (uint64_t)(0x20 | 0x04 | 0x02 | 0x01) << 24 | 54ull << 40 |
-                    (uint64_t)mss << 48;
+    uint64_t high =
+        payload | (uint64_t)(0x20 | 0x04 | 0x02 | 0x01) << 24 | 54ull << 40 | (uint64_t)mss << 48;
 
     tx(r, low, high, false);
 }
@@ -170,7 +171,8 @@ static void make_frame(uint8_t *frame, const uint8_t *to, size_t len)
 
 static void test_receive(void)
 {
-    static const uint8_t other[6] = {0x52, 0x54, 0, 1, 1, 1}, all[6] = {255, 255, 255, 255, 255, 255};
+    static const uint8_t other[6] = {0x52, 0x54, 0, 1, 1, 1},
+                         all[6] = {255, 255, 255, 255, 255, 255};
     static const uint8_t group[6] = {0x01, 0, 0x5e, 0, 0, 0xfb};
     struct rig r;
     uint8_t frame[1514];
@@ -268,7 +270,8 @@ static void test_no_room(void)
 static void msix_on(struct rig *r)
 {
     uint32_t table = bench_bar(&r->n.bench, DEVFN, 3);
-    uint8_t cap = r->n.bench.bus ? (uint8_t)pci_bus_config_read(r->n.bench.bus, 0, DEVFN, 0x34, 1) : 0;
+    uint8_t cap =
+        r->n.bench.bus ? (uint8_t)pci_bus_config_read(r->n.bench.bus, 0, DEVFN, 0x34, 1) : 0;
 
     while (pci_bus_config_read(r->n.bench.bus, 0, DEVFN, cap, 1) != 0x11) {
         cap = (uint8_t)pci_bus_config_read(r->n.bench.bus, 0, DEVFN, cap + 1u, 1);
@@ -342,11 +345,38 @@ static void test_state(void)
 /* Registers, rings and packets at random, until the numbers run out. */
 static void test_hostile(void)
 {
-    static const uint32_t places[] = {
-        CTRL, CTRL_EXT, MDIC, EERD, ITR, ICS, IMS, IMC, EIAC, IAM, IVAR, EITR, RCTL, PSRCTL, RFCTL,
-        RXCSUM, TCTL, VET, RX_QUEUE + Q_BAL, RX_QUEUE + Q_BAH, RX_QUEUE + Q_LEN, RX_QUEUE + Q_HEAD,
-        RX_QUEUE + Q_TAIL, TX_QUEUE + Q_BAL, TX_QUEUE + Q_BAH, TX_QUEUE + Q_LEN,
-        TX_QUEUE + Q_HEAD, TX_QUEUE + Q_TAIL, TX_QUEUE + 0x118, TX_QUEUE + 0x108, STAT_GPRC, ICR};
+    static const uint32_t places[] = {CTRL,
+                                      CTRL_EXT,
+                                      MDIC,
+                                      EERD,
+                                      ITR,
+                                      ICS,
+                                      IMS,
+                                      IMC,
+                                      EIAC,
+                                      IAM,
+                                      IVAR,
+                                      EITR,
+                                      RCTL,
+                                      PSRCTL,
+                                      RFCTL,
+                                      RXCSUM,
+                                      TCTL,
+                                      VET,
+                                      RX_QUEUE + Q_BAL,
+                                      RX_QUEUE + Q_BAH,
+                                      RX_QUEUE + Q_LEN,
+                                      RX_QUEUE + Q_HEAD,
+                                      RX_QUEUE + Q_TAIL,
+                                      TX_QUEUE + Q_BAL,
+                                      TX_QUEUE + Q_BAH,
+                                      TX_QUEUE + Q_LEN,
+                                      TX_QUEUE + Q_HEAD,
+                                      TX_QUEUE + Q_TAIL,
+                                      TX_QUEUE + 0x118,
+                                      TX_QUEUE + 0x108,
+                                      STAT_GPRC,
+                                      ICR};
     g_autoptr(GRand) random = g_rand_new_with_seed(82574);
     struct rig r;
     uint8_t frame[2000];
@@ -363,12 +393,13 @@ static void test_hostile(void)
         } else if (what < 60) {
             get(&r, g_rand_boolean(random) ? at : value & 0x1ffff);
         } else if (what < 80) { /* a descriptor, perhaps one that makes sense */
-            uint64_t words[2] = {value & (BENCH_RAM - 1), (uint64_t)g_rand_int(random) << 32 |
-                                                              g_rand_int(random)};
+            uint64_t words[2] = {value & (BENCH_RAM - 1),
+                                 (uint64_t)g_rand_int(random) << 32 | g_rand_int(random)};
             words[0] = what < 62 ? r.bar + (value & 0x1ffff) : words[0];
             memcpy(ram(&r, TX_RING + (value & 0x1ff0)), words, 16);
         } else if (what < 90) {
-            make_frame(frame, g_rand_boolean(random) ? card_mac : (uint8_t *)"\xff\xff\xff\xff\xff\xff",
+            make_frame(frame,
+                       g_rand_boolean(random) ? card_mac : (uint8_t *)"\xff\xff\xff\xff\xff\xff",
                        sizeof frame);
             wire_put(&r.n, frame, (size_t)g_rand_int_range(random, 1, sizeof frame));
         } else if (what < 93) {

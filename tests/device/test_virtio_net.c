@@ -7,11 +7,12 @@
 
 #define DEVFN   0x18
 #define ENTRIES 16u
-#define RING(q) (0x10000u + (q) * 0x4000u) /* descriptors; available at + 0x1000, used at + 0x2000 */
-#define BUFFER  0x100000u
-#define HEADER  12u
-#define NEXT    1u
-#define WRITE   2u
+#define RING(q) (0x10000u + (q)*0x4000u) /* descriptors; available at + 0x1000, used at + 0x2000   \
+                                          */
+#define BUFFER 0x100000u
+#define HEADER 12u
+#define NEXT   1u
+#define WRITE  2u
 
 static const uint8_t card_mac[6] = {0x52, 0x54, 0, 0xaa, 0xbb, 0xcc};
 

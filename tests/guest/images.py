@@ -282,7 +282,7 @@ done
 
 def network_initramfs():
     init = INIT.replace("[ -f /do/$do ]", NETWORK_UP + "[ -f /do/$do ]").replace(
-        "exit=*|do=*)", "exit=*|do=*|port=*|up=*)")
+        "exit=*|do=*)", "exit=*|do=*|port=*|up=*|seconds=*)")
     modules = ["e1000e", "virtio_pci", "virtio_net"]
 
     def make(path):

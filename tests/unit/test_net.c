@@ -12,9 +12,9 @@
 static void test_modes(void)
 {
     static const char *const good[] = {"user", "isolated", "tap:vm0", "tap:fd=5", "bridge:br0"};
-    static const char *const bad[] = {"", "tap", "tap:", "tap:fd=", "tap:fd=-1", "tap:a/b",
-                                      "bridge:", "bridge:a-name-too-long-x", "nat", "tap:..",
-                                      "user:x"};
+    static const char *const bad[] = {"",          "tap",     "tap:",    "tap:fd=",
+                                      "tap:fd=-1", "tap:a/b", "bridge:", "bridge:a-name-too-long-x",
+                                      "nat",       "tap:..",  "user:x"};
 
     for (unsigned i = 0; i < G_N_ELEMENTS(good); i++) {
         g_assert_true(net_mode_valid(good[i]));
@@ -41,9 +41,20 @@ static void assert_forward(const char *spec, bool udp, const char *host, unsigne
 
 static void test_forwards(void)
 {
-    static const char *const bad[] = {"", "tcp", "tcp:22", "tcp:0:22", "tcp:70000:22", "sctp:1:2",
-                                      "tcp:1:2:3", "tcp:1.2.3:4:5", "tcp:::1:2:3", "tcp:[::1]:2:3",
-                                      "tcp:127.0.0.1:1:[::1]:2", "tcp:1:2:", "tcp:-1:2", "tcp:[::1"};
+    static const char *const bad[] = {"",
+                                      "tcp",
+                                      "tcp:22",
+                                      "tcp:0:22",
+                                      "tcp:70000:22",
+                                      "sctp:1:2",
+                                      "tcp:1:2:3",
+                                      "tcp:1.2.3:4:5",
+                                      "tcp:::1:2:3",
+                                      "tcp:[::1]:2:3",
+                                      "tcp:127.0.0.1:1:[::1]:2",
+                                      "tcp:1:2:",
+                                      "tcp:-1:2",
+                                      "tcp:[::1"};
 
     assert_forward("tcp:2222:22", false, "127.0.0.1", 2222, NULL, 22);
     assert_forward("udp:0.0.0.0:5353:10.0.2.15:53", true, "0.0.0.0", 5353, "10.0.2.15", 53);
@@ -125,9 +136,9 @@ static void test_fragments(void)
 static size_t make_syn(uint8_t *frame, uint16_t mss)
 {
     static const uint8_t head[] = {
-        0x52, 0x55, 10, 0, 2, 2, 0x52, 0x54, 0, 1, 2, 3, 8, 0, 0x45, 0, 0, 44, 0, 1, 0x40, 0, 64, 6,
-        0, 0, 10, 0, 2, 15, 10, 0, 2, 2, 0x80, 1, 0, 80, 0, 0, 0, 1, 0, 0, 0, 0, 0x60, 0x02, 0xff, 0xff,
-        0, 0, 0, 0, 2, 4, 0, 0};
+        0x52, 0x55, 10, 0, 2, 2, 0x52, 0x54, 0,    1,    2,  3, 8, 0, 0x45, 0, 0, 44, 0, 1,
+        0x40, 0,    64, 6, 0, 0, 10,   0,    2,    15,   10, 0, 2, 2, 0x80, 1, 0, 80, 0, 0,
+        0,    1,    0,  0, 0, 0, 0x60, 0x02, 0xff, 0xff, 0,  0, 0, 0, 2,    4, 0, 0};
     struct net_offload o = {.gso = NET_GSO_TCP4};
 
     memcpy(frame, head, sizeof head);
@@ -234,9 +245,9 @@ static void transmit(struct net *net, const uint8_t *frame, size_t len)
     net_transmit(net, packet, len, &none);
 }
 
-static const uint8_t who_has[60] = {255, 255, 255, 255, 255, 255, 0x52, 0x54, 0, 1, 2, 3, 8, 6,
-                                    0, 1, 8, 0, 6, 4, 0, 1, 0x52, 0x54, 0, 1, 2, 3, 10, 0, 2, 15,
-                                    0, 0, 0, 0, 0, 0, 10, 0, 2, 2};
+static const uint8_t who_has[60] = {
+    255, 255,  255,  255, 255, 255, 0x52, 0x54, 0, 1, 2,  3, 8, 6, 0, 1, 8, 0,  6, 4, 0,
+    1,   0x52, 0x54, 0,   1,   2,   3,    10,   0, 2, 15, 0, 0, 0, 0, 0, 0, 10, 0, 2, 2};
 
 static void test_user(void)
 {
@@ -295,8 +306,8 @@ static void test_user_forward(void)
     g_assert_false(connects(port));
     g_assert_cmpuint(net_forwards(net)->len, ==, 0);
     g_autoptr(GSocketListener) taken = g_socket_listener_new();
-    g_autofree char *busy = g_strdup_printf(
-        "tcp:0.0.0.0:%u:22", g_socket_listener_add_any_inet_port(taken, NULL, NULL));
+    g_autofree char *busy = g_strdup_printf("tcp:0.0.0.0:%u:22",
+                                            g_socket_listener_add_any_inet_port(taken, NULL, NULL));
     g_assert_false(net_forward_add(net, busy, &error));
     g_assert_nonnull(strstr(error->message, "cannot be forwarded"));
     net_close(net);
