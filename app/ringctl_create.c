@@ -22,9 +22,8 @@ struct create {
 
 static void create_clear(struct create *c)
 {
-    char *strings[] = {c->iso,    c->disk,   c->disk_size, c->memory, c->engine,
-                       c->kernel, c->initrd, c->append,    c->os,     c->network,
-                       c->card};
+    char *strings[] = {c->iso,    c->disk,   c->disk_size, c->memory,  c->engine, c->kernel,
+                       c->initrd, c->append, c->os,        c->network, c->card};
 
     for (unsigned i = 0; i < G_N_ELEMENTS(strings); i++) {
         g_free(strings[i]);
@@ -161,8 +160,9 @@ static bool fill(struct settings *s, const struct create *c, GError **error)
     replace(&s->os, g_strdup(c->os));
     fill_paths(s, c);
     return fill_serial(s, c->serial, error) &&
-           ringctl_network_settings(s, c->network, c->card, c->forwards, error) && need_file(c->iso, error) &&
-           need_file(c->disk, error) && need_file(c->kernel, error) && need_file(c->initrd, error);
+           ringctl_network_settings(s, c->network, c->card, c->forwards, error) &&
+           need_file(c->iso, error) && need_file(c->disk, error) && need_file(c->kernel, error) &&
+           need_file(c->initrd, error);
 }
 
 bool ringctl_make_disk(const char *path, const char *size, GError **error)

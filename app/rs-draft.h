@@ -20,7 +20,7 @@ typedef struct {
     uint64_t disk_bytes; /* 0: no disk */
     unsigned processors;
     char *firmware, *engine, *serial, *network, *card; /* as in machine.ini */
-    bool demo;                        /* a small Linux made from the host's packages */
+    bool demo; /* a small Linux made from the host's packages */
 } RsDraft;
 
 typedef void (*RsDraftProgress)(const char *sentence, gpointer data);

@@ -72,8 +72,8 @@ bool rs_machine_command_finish(RsMachine *self, GAsyncResult *result, GError **e
 void rs_machine_change_medium_async(RsMachine *self, const char *path, bool force,
                                     GAsyncReadyCallback callback, gpointer data);
 bool rs_machine_change_medium_finish(RsMachine *self, GAsyncResult *result, GError **error);
-/* Of a running machine. The callback comes once for each change that is needed, with a reference of its own to
- * `window`; perhaps never. */
+/* Of a running machine. The callback comes once for each change that is needed, with a reference of
+ * its own to `window`; perhaps never. */
 void rs_machine_set_network_async(RsMachine *self, bool cable, const char *const *forwards,
                                   GAsyncReadyCallback callback, gpointer window);
 bool rs_machine_set_network_finish(RsMachine *self, GAsyncResult *result, GError **error);

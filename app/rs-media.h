@@ -11,9 +11,9 @@
 
 typedef struct {
     char *path, *label;
-    char *os_id;   /* libosinfo short id, NULL: not recognised */
-    char *os_name; /* for people, NULL with os_id */
-    char *family;  /* linux, winnt, freebsd ...; NULL with os_id */
+    char *os_id;                     /* libosinfo short id, NULL: not recognised */
+    char *os_name;                   /* for people, NULL with os_id */
+    char *family;                    /* linux, winnt, freebsd ...; NULL with os_id */
     bool bootable, uefi, virtio_net; /* it has a driver for that network card */
     uint64_t size;
     uint64_t memory_mib, disk_bytes; /* recommended */

@@ -162,8 +162,10 @@ void virtio_want_notify(struct virtio *v, unsigned queue, bool want)
         return;
     }
     if (virtio_has(v, VIRTIO_F_EVENT_IDX)) {
-        /* "Not now" is an index far away. */
-        ring_put16(v, q->used + 4 + 8ull * q->size, (uint16_t)(want ? q->next : q->next - 1u));
+        /* Of the next after those that are there, though they may not have been enough; "not now" is an index
+         * far away. */
+        uint16_t next = want ? ring_get16(v, q->avail + 2) : (uint16_t)(q->next - 1u);
+        ring_put16(v, q->used + 4 + 8ull * q->size, next);
     } else {
         ring_put16(v, q->used, want ? 0 : NO_NOTIFY);
     }

@@ -174,10 +174,11 @@ static void config_copy(struct machine *m, const struct machine_config *c)
 
 static void config_free(struct machine_config *c)
 {
-    const char *strings[] = {c->name,         c->uuid,         c->engine,      c->engine_options,
-                             c->kernel,       c->initrd,       c->append,      c->firmware,
-                             c->cdrom,        c->boot_order,   c->debugcon,    c->network.mode,
-                             c->network.card, c->network.mac,  c->network.capture, c->network.forwards};
+    const char *strings[] = {
+        c->name,         c->uuid,        c->engine,          c->engine_options,
+        c->kernel,       c->initrd,      c->append,          c->firmware,
+        c->cdrom,        c->boot_order,  c->debugcon,        c->network.mode,
+        c->network.card, c->network.mac, c->network.capture, c->network.forwards};
 
     for (unsigned i = 0; i < G_N_ELEMENTS(strings); i++) {
         g_free((char *)strings[i]);

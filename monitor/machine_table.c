@@ -400,7 +400,8 @@ const struct machine_row machine_table[] = {
     {&vga_device, "vga", BUS_PCI, DEVFN(2, 0), -1, NULL, vga_configure, FIELD(vga)},
     {&ahci_device, "ahci", BUS_PCI, DEVFN(0x1f, 2), -1, NULL, ahci_configure, FIELD(ahci)},
     {&e1000e_device, "e1000e", BUS_PCI, DEVFN(3, 0), -1, when_e1000e, e1000e_configure, 0},
-    {&virtio_net_device, "virtio-net", BUS_PCI, DEVFN(3, 0), -1, when_virtio_net, virtio_net_configure, 0},
+    {&virtio_net_device, "virtio-net", BUS_PCI, DEVFN(3, 0), -1, when_virtio_net,
+     virtio_net_configure, 0},
     {&debug_exit_device, "debug-exit", BUS_ISA, 0xf4, -1, when_debug_exit, debug_exit_configure, 0},
     {&debugcon_device, "debugcon", BUS_ISA, 0x402, -1, when_debugcon, debugcon_configure, 0},
 };

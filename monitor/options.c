@@ -33,7 +33,8 @@ static bool options_serial(struct options *o, GError **error)
 static bool options_network(const struct options *o, GError **error)
 {
     if (o->network && strcmp(o->network, "none") != 0 && !net_mode_valid(o->network)) {
-        return wrong(error, "--network is user, isolated, none, tap:NAME, tap:fd=N or bridge:NAME.");
+        return wrong(error,
+                     "--network is user, isolated, none, tap:NAME, tap:fd=N or bridge:NAME.");
     }
     return !o->card || !strcmp(o->card, "e1000e") || !strcmp(o->card, "virtio") ||
            wrong(error, "--card is e1000e or virtio.");
@@ -171,9 +172,9 @@ bool options_parse(struct options *o, int *argc, char ***argv, GError **error)
 
 void options_clear(struct options *o)
 {
-    char *strings[] = {o->machine, o->create_disk, o->size,   o->log,    o->screenshot,
-                       o->name,    o->engine,      o->kernel, o->initrd, o->engine_options,
-                       o->append,  o->firmware,    o->cdrom,  o->boot,   o->debugcon,
+    char *strings[] = {o->machine, o->create_disk, o->size,   o->log,     o->screenshot,
+                       o->name,    o->engine,      o->kernel, o->initrd,  o->engine_options,
+                       o->append,  o->firmware,    o->cdrom,  o->boot,    o->debugcon,
                        o->network, o->card,        o->mac,    o->capture, o->forward_list};
 
     for (unsigned i = 0; i < G_N_ELEMENTS(strings); i++) {

@@ -75,8 +75,7 @@ static bool check_order(const char *value)
 
 static bool check_network(const char *value)
 {
-    return !strcmp(value, "none") ||
-           (net_mode_valid(value) && !g_str_has_prefix(value, "tap:fd="));
+    return !strcmp(value, "none") || (net_mode_valid(value) && !g_str_has_prefix(value, "tap:fd="));
 }
 
 static bool check_mac(const char *value)
@@ -183,8 +182,8 @@ void settings_free(struct settings *s)
     if (!s) {
         return;
     }
-    char *strings[] = {s->name,    s->uuid,  s->os,         s->engine, s->firmware, s->serial,
-                       s->serial2, s->cdrom, s->boot_order, s->kernel, s->initrd,   s->append,
+    char *strings[] = {s->name,    s->uuid,  s->os,         s->engine,  s->firmware, s->serial,
+                       s->serial2, s->cdrom, s->boot_order, s->kernel,  s->initrd,   s->append,
                        s->network, s->card,  s->mac,        s->forwards};
     for (unsigned i = 0; i < G_N_ELEMENTS(strings); i++) {
         g_free(strings[i]);

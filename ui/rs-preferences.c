@@ -89,10 +89,10 @@ static char *check_network(RsPreferences *self)
     for (unsigned i = 0; words[i]; i++) {
         struct net_forward forward;
         if (*g_strstrip(words[i]) && !net_forward_parse(words[i], &forward, NULL)) {
-            return g_strdup_printf(
-                _("“%s” is no port forward. tcp:2222:22 makes port 2222 of this computer port 22 of "
-                  "the machine."),
-                words[i]);
+            return g_strdup_printf(_("“%s” is no port forward. tcp:2222:22 makes port 2222 of this "
+                                     "computer port 22 of "
+                                     "the machine."),
+                                   words[i]);
         }
         if (*words[i]) {
             net_forward_clear(&forward);

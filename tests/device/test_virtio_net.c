@@ -211,6 +211,28 @@ static void test_receive_mergeable(void)
     wire_close(&r.n);
 }
 
+/* Three small buffers are not enough: the card asks to be told of the fourth, not of the first. */
+static void test_receive_short(void)
+{
+    struct rig r;
+    uint8_t frame[1514];
+
+    rig_open(&r, VIRTIO_BIT(15) | VIRTIO_BIT(VIRTIO_F_EVENT_IDX));
+    for (uint16_t i = 0; i < 3; i++) {
+        desc(&r, 0, i, BUFFER + i * 0x1000u, 256, WRITE, 0);
+        offer(&r, 0, i);
+    }
+    memset(frame, 0x21, sizeof frame);
+    memcpy(frame, card_mac, 6);
+    wire_put(&r.n, frame, 1000);
+    g_assert_cmpuint(used(&r, 0), ==, 0);
+    g_assert_cmpuint(get16(&r, RING(0) + 0x2004 + 8 * ENTRIES), ==, 3);
+    desc(&r, 0, 3, BUFFER + 0x3000u, 256, WRITE, 0);
+    offer(&r, 0, 3);
+    g_assert_cmpuint(used(&r, 0), ==, 4);
+    wire_close(&r.n);
+}
+
 static bool command(struct rig *r, const void *bytes, uint32_t len)
 {
     memcpy(ram(r, BUFFER), bytes, len);
@@ -387,6 +409,7 @@ int main(int argc, char **argv)
     g_test_add_func("/virtio-net/transmit", test_transmit);
     g_test_add_func("/virtio-net/segmentation", test_segmentation);
     g_test_add_func("/virtio-net/receive-mergeable", test_receive_mergeable);
+    g_test_add_func("/virtio-net/receive-short", test_receive_short);
     g_test_add_func("/virtio-net/filters", test_filters);
     g_test_add_func("/virtio-net/broken-chains", test_broken_chains);
     g_test_add_func("/virtio-net/event-index", test_event_index);

@@ -264,6 +264,10 @@ i=0; while ! ip -6 route show default | grep -q . && [ $i -lt 20 ]; do sleep 1; 
 ip -6 address show dev eth0 | grep -q 'inet6 fec0::' && echo "ADDRESS6"
 wget -q -O /tmp/six "http://[fec0::2]:$port/file" && echo "DOWNLOADED $(md5sum < /tmp/six)"
 """,
+    "tap": r"""
+ip address add 192.168.231.2/24 dev eth0
+wget -q -O /tmp/file http://192.168.231.1:$port/file && echo "DOWNLOADED $(md5sum < /tmp/file)"
+""",
     "isolated": r"""
 wget -q -T 5 -O /tmp/file http://10.0.2.2:$port/file && echo "GOT OUT"
 echo "ISOLATED"

@@ -3,6 +3,7 @@
 the host has, through a suspend in the middle; IPv6; isolation; port forwards and the cable while it runs.
 
 RINGSIDE_NET_MIB is how much is carried (32)."""
+import contextlib
 import hashlib
 import http.server
 import os
@@ -211,6 +212,46 @@ def no_network_is_no_card(bench):
     guest.machine.start()
     guest.machine.wait_state("off", 60)
     check("NO LEASE" in guest.said(), "there is a card: " + guest.said())
+
+
+@contextlib.contextmanager
+def host_device(kind):
+    """A tap device or a bridge, rs-test, with an address of the host."""
+    need("ip")
+    if os.geteuid():
+        raise Skip("network devices take root")
+    make = ["tuntap", "add", "rs-test", "mode", "tap"] if kind == "tap" else [
+        "link", "add", "rs-test", "type", "bridge"]
+    try:
+        run("ip", *make)
+    except Failure as failure:
+        raise Skip("the host can make no %s: %s" % (kind, failure))
+    try:
+        run("ip", "address", "add", "192.168.231.1/24", "dev", "rs-test")
+        run("ip", "link", "set", "rs-test", "up")
+        yield kind + ":rs-test"
+    finally:
+        run("ip", "link", "delete", "rs-test")
+
+
+def download_through(bench, kind, card):
+    server = Server()
+    with host_device(kind) as mode:
+        guest = Guest(bench, "tap", server, network=mode, card=card)
+        guest.machine.start()
+        guest.machine.wait_state("off", 90)
+    server.close()
+    check("DOWNLOADED " + server.md5 in guest.said(), "not downloaded: " + guest.said())
+
+
+@test
+def tap_device(bench):
+    download_through(bench, "tap", "virtio")
+
+
+@test
+def bridge(bench):
+    download_through(bench, "bridge", "e1000e")
 
 
 def free_port():

@@ -67,8 +67,8 @@ static bool fake_forward(void *opaque, const char *spec, bool add, GError **erro
     return true;
 }
 
-static const struct control_ops ops = {fake_pause,  fake_refuse, fake_refuse, fake_refuse,
-                                       fake_refuse, fake_refuse, fake_insert, fake_eject,
+static const struct control_ops ops = {fake_pause,     fake_refuse, fake_refuse, fake_refuse,
+                                       fake_refuse,    fake_refuse, fake_insert, fake_eject,
                                        fake_set_cable, fake_forward};
 
 static void fake_key(void *opaque, uint32_t code, bool down)
