@@ -246,7 +246,7 @@ esac
 END
 chmod +x /lease; mkdir -p /etc /tmp
 ip link set lo up; ip link set eth0 up
-udhcpc -i eth0 -q -n -t 20 -T 1 -s /lease 2>/dev/null || echo "NO LEASE"
+[ "$do" = tap ] || udhcpc -i eth0 -q -n -t 20 -T 1 -s /lease 2>/dev/null || echo "NO LEASE"
 """
 
 # On the command line: port= of a web server on the host's loopback, up= of one that takes bytes.
