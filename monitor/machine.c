@@ -16,6 +16,7 @@
 #include "lock.h"
 #include "machine_internal.h"
 #include "net/net.h"
+#include "sound/audio.h"
 
 #define POOL_EXTRA (128ull << 20) /* video RAM, ROMs */
 
@@ -159,6 +160,7 @@ static void config_copy(struct machine *m, const struct machine_config *c)
     to->cdrom = g_strdup(c->cdrom);
     to->boot_order = g_strdup(c->boot_order);
     to->debugcon = g_strdup(c->debugcon);
+    to->sound = g_strdup(c->sound);
     to->network.mode = g_strdup(c->network.mode);
     to->network.card = g_strdup(c->network.card);
     to->network.mac = g_strdup(c->network.mac);
@@ -180,6 +182,7 @@ static void config_free(struct machine_config *c)
         c->cdrom,        c->boot_order,  c->debugcon,        c->network.mode,
         c->network.card, c->network.mac, c->network.capture, c->network.forwards};
 
+    g_free((char *)c->sound);
     for (unsigned i = 0; i < G_N_ELEMENTS(strings); i++) {
         g_free((char *)strings[i]);
     }
@@ -299,6 +302,7 @@ static bool open_backends(struct machine *m, GError **error)
 {
     const struct machine_config *c = &m->config;
 
+    m->audio = c->sound ? audio_new(c->name) : NULL;
     for (unsigned i = 0; i < MACHINE_SERIAL_PORTS; i++) {
         if (!(m->serial[i] = chardev_open(c->serial[i], error))) {
             return false;
@@ -452,6 +456,7 @@ void machine_free(struct machine *m)
     }
     block_close(m->cdrom);
     net_close(m->net);
+    audio_free(m->audio);
     for (unsigned i = 0; i < MACHINE_SERIAL_PORTS; i++) {
         chardev_free(m->serial[i]);
     }

@@ -46,6 +46,7 @@ struct machine_config {
     unsigned disk_count;
     const char *cdrom;
     struct machine_network network;
+    const char *sound; /* "on", "output" (no recording), NULL: no sound card */
     const char *boot_order; /* letters c, d, n; NULL: "cd" */
     const char *serial[MACHINE_SERIAL_PORTS]; /* chardev.h; NULL: none */
     const char *debugcon;   /* file for the firmware's log; NULL: none */

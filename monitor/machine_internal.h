@@ -50,6 +50,7 @@ struct machine {
     struct chardev *serial[MACHINE_SERIAL_PORTS], *debugcon;
     struct block *disk[MACHINE_MAX_DISKS], *cdrom;
     struct net *net;
+    struct audio *audio;
     uint8_t mac[6];
 
     char *problem;       /* about the last disk error, under the machine lock */

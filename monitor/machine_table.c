@@ -12,6 +12,7 @@
 #include "debug_exit.h"
 #include "e1000e.h"
 #include "fw_cfg.h"
+#include "hda.h"
 #include "hpet.h"
 #include "i8042.h"
 #include "ich9_lpc.h"
@@ -359,6 +360,20 @@ static void virtio_net_configure(struct machine *m, const struct machine_row *ro
     memcpy(c->mac, m->mac, sizeof c->mac);
 }
 
+static void hda_configure(struct machine *m, const struct machine_row *row, void *config)
+{
+    *(struct hda_config *)config = (struct hda_config){
+        .pci = row_pci(m, row),
+        .audio = m->audio,
+        .no_recording = strcmp(m->config.sound, "on") != 0,
+    };
+}
+
+static bool when_sound(const struct machine *m)
+{
+    return m->audio != NULL;
+}
+
 static bool when_virtio_net(const struct machine *m)
 {
     return m->net && g_strcmp0(m->config.network.card, "virtio") == 0;
@@ -399,6 +414,7 @@ const struct machine_row machine_table[] = {
     {&fw_cfg_device, "fw-cfg", BUS_ISA, 0x510, -1, NULL, NULL, FIELD(fw_cfg)},
     {&vga_device, "vga", BUS_PCI, DEVFN(2, 0), -1, NULL, vga_configure, FIELD(vga)},
     {&ahci_device, "ahci", BUS_PCI, DEVFN(0x1f, 2), -1, NULL, ahci_configure, FIELD(ahci)},
+    {&hda_device, "hda", BUS_PCI, DEVFN(0x1b, 0), -1, when_sound, hda_configure, 0},
     {&e1000e_device, "e1000e", BUS_PCI, DEVFN(3, 0), -1, when_e1000e, e1000e_configure, 0},
     {&virtio_net_device, "virtio-net", BUS_PCI, DEVFN(3, 0), -1, when_virtio_net,
      virtio_net_configure, 0},

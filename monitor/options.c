@@ -36,6 +36,10 @@ static bool options_network(const struct options *o, GError **error)
         return wrong(error,
                      "--network is user, isolated, none, tap:NAME, tap:fd=N or bridge:NAME.");
     }
+    if (o->sound && strcmp(o->sound, "on") && strcmp(o->sound, "output") &&
+        strcmp(o->sound, "off")) {
+        return wrong(error, "--sound is on, output or off.");
+    }
     return !o->card || !strcmp(o->card, "e1000e") || !strcmp(o->card, "virtio") ||
            wrong(error, "--card is e1000e or virtio.");
 }
@@ -70,6 +74,7 @@ static bool options_finish(struct options *o, GError **error)
                     .forwards = o->forward_list,
                     .capture = o->capture,
                     .unplugged = o->unplugged},
+        .sound = o->sound && strcmp(o->sound, "off") != 0 ? o->sound : NULL,
         .debug_exit = o->debug_exit,
         .no_reboot = o->no_reboot,
     };
@@ -120,6 +125,8 @@ static void add_machine_entries(GOptionContext *context, struct options *o)
          "FILE"},
         {"unplugged", 0, 0, G_OPTION_ARG_NONE, &o->unplugged, "The network cable is not plugged in",
          NULL},
+        {"sound", 0, 0, G_OPTION_ARG_STRING, &o->sound, "on, output (no recording), off (off)",
+         "MODE"},
         {"debugcon", 0, 0, G_OPTION_ARG_FILENAME, &o->debugcon, "Firmware log", "FILE"},
         {"debug-exit", 0, 0, G_OPTION_ARG_NONE, &o->debug_exit, "Port F4h ends the run", NULL},
         {"no-reboot", 0, 0, G_OPTION_ARG_NONE, &o->no_reboot, "A reset ends the run", NULL},
@@ -175,7 +182,7 @@ void options_clear(struct options *o)
     char *strings[] = {o->machine, o->create_disk, o->size,   o->log,     o->screenshot,
                        o->name,    o->engine,      o->kernel, o->initrd,  o->engine_options,
                        o->append,  o->firmware,    o->cdrom,  o->boot,    o->debugcon,
-                       o->network, o->card,        o->mac,    o->capture, o->forward_list};
+                       o->network, o->card,        o->mac,    o->capture, o->forward_list, o->sound};
 
     for (unsigned i = 0; i < G_N_ELEMENTS(strings); i++) {
         g_free(strings[i]);
@@ -258,6 +265,7 @@ bool options_from_settings(struct machine_config *c, const struct settings *s, c
         .cdrom = s->has_cdrom ? keep_path(arena, folder, s->cdrom) : NULL,
         .boot_order = keep_boot_order(arena, s->boot_order),
         .serial = {keep_serial(arena, folder, s->serial), keep_serial(arena, folder, s->serial2)},
+        .sound = strcmp(s->sound, "off") != 0 ? keep(arena, s->sound) : NULL,
         .debug_exit = s->debug_exit,
     };
     network_from_settings(&c->network, s, arena);

@@ -140,6 +140,7 @@ static const struct field fields[] = {
     {"boot", "kernel", FIELD_TEXT, AT(kernel), .nullable = true},
     {"boot", "initrd", FIELD_TEXT, AT(initrd), .nullable = true},
     {"boot", "append", FIELD_TEXT, AT(append), .nullable = true},
+    {"sound", "mode", FIELD_CHOICE, AT(sound), .choices = "on,output,off"},
     {"network", "mode", FIELD_TEXT, AT(network), .check = check_network,
      .allowed = "user, isolated, none, tap: or bridge: followed by a name"},
     {"network", "card", FIELD_CHOICE, AT(card), .choices = "e1000e,virtio"},
@@ -171,6 +172,7 @@ struct settings *settings_new(const char *name)
     s->memory_mib = DEFAULT_MEMORY_MIB;
     s->processors = 1;
     s->boot_order = g_strdup("disk,cdrom");
+    s->sound = g_strdup("on");
     s->network = g_strdup("user");
     s->card = g_strdup("e1000e");
     s->cable = true;
@@ -184,7 +186,7 @@ void settings_free(struct settings *s)
     }
     char *strings[] = {s->name,    s->uuid,  s->os,         s->engine,  s->firmware, s->serial,
                        s->serial2, s->cdrom, s->boot_order, s->kernel,  s->initrd,   s->append,
-                       s->network, s->card,  s->mac,        s->forwards};
+                       s->network, s->card,  s->mac,        s->forwards, s->sound};
     for (unsigned i = 0; i < G_N_ELEMENTS(strings); i++) {
         g_free(strings[i]);
     }

@@ -8,6 +8,7 @@
  * none|pty|file:PATH  serial2= the same debug-exit= true|false [disk0] .. [disk3]  path= (relative
  * to the folder)  format= auto|raw|qcow2  read-only= [cdrom]    path= (empty: no medium) [boot]
  * order= comma-separated of disk,cdrom   kernel=  initrd=  append=
+ * [sound] mode= on|output|off (output: no recording)
  * [network] mode= user|isolated|none|tap:NAME|bridge:NAME  card= e1000e|virtio  cable= true|false
  * mac= (made from the uuid when it is not there)  forwards= comma-separated (devices/net/spec.h)
  *
@@ -42,7 +43,7 @@ struct settings {
     bool has_cdrom;
     char *cdrom; /* path or NULL */
     char *boot_order, *kernel, *initrd, *append;
-    char *network, *card, *mac, *forwards; /* mac, forwards: may be NULL */
+    char *sound, *network, *card, *mac, *forwards; /* mac, forwards: may be NULL */
     bool cable;                            /* plugged in */
 };
 
