@@ -140,9 +140,10 @@ static void add_all(GPtrArray *args, const struct run *r)
 
 static void run_clear(struct run *r)
 {
-    char *strings[] = {r->kernel,  r->initrd,         r->append,  r->cdrom,      r->memory,
-                       r->cpus,    r->engine,         r->after,   r->screenshot, r->boot,
-                       r->timeout, r->engine_options, r->network, r->card,       r->capture,   r->sound};
+    char *strings[] = {r->kernel,     r->initrd, r->append,  r->cdrom,
+                       r->memory,     r->cpus,   r->engine,  r->after,
+                       r->screenshot, r->boot,   r->timeout, r->engine_options,
+                       r->network,    r->card,   r->capture, r->sound};
 
     for (unsigned i = 0; i < G_N_ELEMENTS(strings); i++) {
         g_free(strings[i]);

@@ -1,33 +1,60 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The controller (see hda.h; section 3.3): global registers, the command rings CORB and RIRB, interrupts,
- * and the machine's side. Both rings always have 256 entries.
+ * The controller (see hda.h; section 3.3): global registers, the command rings CORB and RIRB,
+ * interrupts, and the machine's side. Both rings always have 256 entries.
  */
 #include <string.h>
 
 #include "dma.h"
 #include "hda_internal.h"
 
-#define GCTL_CRST     1u
-#define WALL_MHZ      24u
-#define CORB_RUN      2u
-#define RIRB_INTERRUPT 1u
-#define RIRB_RUN      2u
-#define RIRB_RESPONSE 1u
-#define ENTRIES       256u
-#define BUDGET        ENTRIES
-#define INT_GLOBAL    (1u << 31)
-#define INT_CONTROL   (1u << 30)
-#define SIZE_256      0x42u
+#define GCTL_CRST       1u
+#define WALL_MHZ        24u
+#define CORB_RUN        2u
+#define RIRB_INTERRUPT  1u
+#define RIRB_RUN        2u
+#define RIRB_RESPONSE   1u
+#define ENTRIES         256u
+#define BUDGET          ENTRIES
+#define INT_GLOBAL      (1u << 31)
+#define INT_CONTROL     (1u << 30)
+#define SIZE_256        0x42u
 #define IMMEDIATE_BUSY  1u
 #define IMMEDIATE_VALID 2u
 
-enum { GCAP = 0x00, VMIN = 0x02, OUTPAY = 0x04, INPAY = 0x06, GCTL = 0x08, WAKEEN = 0x0c, STATESTS = 0x0e,
-       INTCTL = 0x20, INTSTS = 0x24, WALCLK = 0x30, CORBLBASE = 0x40, CORBUBASE = 0x44, CORBWP = 0x48,
-       CORBRP = 0x4a, CORBCTL = 0x4c, CORBSTS = 0x4d, CORBSIZE = 0x4e, RIRBLBASE = 0x50,
-       RIRBUBASE = 0x54, RIRBWP = 0x58, RINTCNT = 0x5a, RIRBCTL = 0x5c, RIRBSTS = 0x5d,
-       RIRBSIZE = 0x5e, IC = 0x60, IR = 0x64, ICS = 0x68, DPLBASE = 0x70, DPUBASE = 0x74,
-       STREAMS = 0x80, ALIASES = 0x2000 };
+enum {
+    GCAP = 0x00,
+    VMIN = 0x02,
+    OUTPAY = 0x04,
+    INPAY = 0x06,
+    GCTL = 0x08,
+    WAKEEN = 0x0c,
+    STATESTS = 0x0e,
+    INTCTL = 0x20,
+    INTSTS = 0x24,
+    WALCLK = 0x30,
+    CORBLBASE = 0x40,
+    CORBUBASE = 0x44,
+    CORBWP = 0x48,
+    CORBRP = 0x4a,
+    CORBCTL = 0x4c,
+    CORBSTS = 0x4d,
+    CORBSIZE = 0x4e,
+    RIRBLBASE = 0x50,
+    RIRBUBASE = 0x54,
+    RIRBWP = 0x58,
+    RINTCNT = 0x5a,
+    RIRBCTL = 0x5c,
+    RIRBSTS = 0x5d,
+    RIRBSIZE = 0x5e,
+    IC = 0x60,
+    IR = 0x64,
+    ICS = 0x68,
+    DPLBASE = 0x70,
+    DPUBASE = 0x74,
+    STREAMS = 0x80,
+    ALIASES = 0x2000
+};
 
 static uint32_t interrupt_status(const struct hda *h)
 {
@@ -177,11 +204,8 @@ static uint32_t ring_read(struct hda *h, unsigned at)
     }
 }
 
-static uint64_t hda_read(void *opaque, uint64_t addr, unsigned size)
+static uint64_t register_read(struct hda *h, unsigned at, unsigned size)
 {
-    struct hda *h = opaque;
-    unsigned at = (unsigned)addr;
-
     if (at >= ALIASES) {
         at -= ALIASES;
         if (at != WALCLK && !(at >= STREAMS && (at & 0x1f) == 4)) {
@@ -195,6 +219,11 @@ static uint64_t hda_read(void *opaque, uint64_t addr, unsigned size)
         return hda_stream_read(&h->stream[(at - STREAMS) / 0x20], at & 0x1f, size);
     }
     return at >= CORBLBASE && at < IC ? ring_read(h, at) : global_read(h, at);
+}
+
+static uint64_t hda_read(void *opaque, uint64_t addr, unsigned size)
+{
+    return register_read(opaque, (unsigned)addr, size) & (UINT32_MAX >> (32 - 8 * size));
 }
 
 static void gctl_write(struct hda *h, uint32_t value)
@@ -229,7 +258,7 @@ static void global_write(struct hda *h, unsigned at, uint32_t value)
         h->immediate_status |= IMMEDIATE_VALID;
         break;
     case ICS:
-        h->immediate_status &= (uint8_t)~(value & IMMEDIATE_VALID);
+        h->immediate_status &= (uint8_t) ~(value & IMMEDIATE_VALID);
         break;
     case DPLBASE:
         h->positions = (h->positions & ~0xffffffffull) | (value & ~126u);
@@ -259,7 +288,7 @@ static void ring_write(struct hda *h, unsigned at, uint32_t value)
         h->corb_control = value & 3;
         break;
     case CORBSTS:
-        h->corb_status &= (uint8_t)~(value & 1);
+        h->corb_status &= (uint8_t) ~(value & 1);
         break;
     case RIRBLBASE:
         h->rirb = (h->rirb & ~0xffffffffull) | (value & ~127u);
@@ -277,7 +306,7 @@ static void ring_write(struct hda *h, unsigned at, uint32_t value)
         h->rirb_control = value & 7;
         break;
     case RIRBSTS:
-        h->rirb_status &= (uint8_t)~(value & 5);
+        h->rirb_status &= (uint8_t) ~(value & 5);
         break;
     }
     commands_run(h);

@@ -88,8 +88,7 @@ static void reconnect(struct hda *h)
 /* Payload: bit 15 output, 14 input, 13 left, 12 right, 7 mute, 6-0 gain. */
 static void set_gain(unsigned n, struct hda_node *node, uint32_t payload)
 {
-    uint8_t value =
-        (uint8_t)((payload & MUTE) | MIN(payload & 0x7f, STEPS));
+    uint8_t value = (uint8_t)((payload & MUTE) | MIN(payload & 0x7f, STEPS));
 
     if (!CONVERTER(n) || !(payload & (n == NODE_DAC ? 1u << 15 : 1u << 14))) {
         return;
@@ -132,10 +131,7 @@ static uint32_t get_verb(struct hda *h, unsigned n, unsigned verb, uint32_t payl
     case 0xf00:
         return parameter(n, payload);
     case 0xf02:
-        return payload    ? 0
-               : n == NODE_OUT ? NODE_DAC
-               : n == NODE_ADC ? NODE_IN
-                          : 0;
+        return payload ? 0 : n == NODE_OUT ? NODE_DAC : n == NODE_ADC ? NODE_IN : 0;
     case 0xf05:
         return node->power << 4 | node->power;
     case 0xf06:

@@ -17,12 +17,12 @@ struct hda_stream {
     unsigned index;
     uint32_t control; /* 24 bits */
     uint8_t status;
-    uint32_t position, length; /* LPIB, CBL */
-    uint16_t last, format;     /* LVI, FMT */
-    uint64_t list;             /* of buffers */
-    uint32_t entry, offset;    /* where in the list */
-    uint64_t time;             /* up to when the stream has been moved on, ns */
-    uint32_t rest;             /* of a byte's time, in ns * rate */
+    uint32_t position, length;  /* LPIB, CBL */
+    uint16_t last, format;      /* LVI, FMT */
+    uint64_t list;              /* of buffers */
+    uint32_t entry, offset;     /* where in the list */
+    uint64_t time;              /* up to when the stream has been moved on, ns */
+    uint32_t rest;              /* of a byte's time, in ns * rate */
     struct audio_stream *audio; /* while it runs and the codec listens */
 };
 

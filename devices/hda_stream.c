@@ -2,8 +2,9 @@
 /*
  * Streams (sections 3.3.35 on and 4.5): a list of buffers in guest memory that DMA goes round in.
  *
- * A stream moves on with the machine's clock at the rate of its format, a little faster or slower as the queue to the
- * sound server is empty or full. It is moved by a timer and whenever the guest looks at its position.
+ * A stream moves on with the machine's clock at the rate of its format, a little faster or slower
+ * as the queue to the sound server is empty or full. It is moved by a timer and whenever the guest
+ * looks at its position.
  */
 #include <string.h>
 
@@ -24,8 +25,17 @@
 #define MUTE         0x80u
 #define STEPS        74u
 
-enum { SD_CTL = 0x00, SD_STS = 0x03, SD_LPIB = 0x04, SD_CBL = 0x08, SD_LVI = 0x0c, SD_FIFOS = 0x10,
-       SD_FMT = 0x12, SD_BDPL = 0x18, SD_BDPU = 0x1c };
+enum {
+    SD_CTL = 0x00,
+    SD_STS = 0x03,
+    SD_LPIB = 0x04,
+    SD_CBL = 0x08,
+    SD_LVI = 0x0c,
+    SD_FIFOS = 0x10,
+    SD_FMT = 0x12,
+    SD_BDPL = 0x18,
+    SD_BDPU = 0x1c
+};
 
 static bool is_input(const struct hda_stream *s)
 {
@@ -123,7 +133,8 @@ static void transfer(struct hda_stream *s, uint64_t address, uint32_t len)
     }
 }
 
-/* Moves up to `bytes` in the current entry of the list; returns how many, 0 when its end was reached. */
+/* Moves up to `bytes` in the current entry of the list; returns how many, 0 when its end was
+ * reached. */
 static uint32_t move_entry(struct hda_stream *s, uint32_t bytes)
 {
     struct {
@@ -282,7 +293,7 @@ void hda_stream_write(struct hda_stream *s, unsigned at, uint32_t value, unsigne
     switch (at) {
     case SD_CTL:
         if (size == 4) {
-            s->status &= (uint8_t)~(value >> 24 & 0x1c);
+            s->status &= (uint8_t) ~(value >> 24 & 0x1c);
         }
         control_write(s, size == 1   ? (s->control & 0xffff00) | (value & 0xff)
                          : size == 2 ? (s->control & 0xff0000) | (value & 0xffff)
@@ -292,7 +303,7 @@ void hda_stream_write(struct hda_stream *s, unsigned at, uint32_t value, unsigne
         control_write(s, (s->control & 0xffff) | (value & 0xff) << 16);
         break;
     case SD_STS:
-        s->status &= (uint8_t)~(value & 0x1c);
+        s->status &= (uint8_t) ~(value & 0x1c);
         break;
     case SD_CBL:
         s->length = value;

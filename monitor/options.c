@@ -182,7 +182,8 @@ void options_clear(struct options *o)
     char *strings[] = {o->machine, o->create_disk, o->size,   o->log,     o->screenshot,
                        o->name,    o->engine,      o->kernel, o->initrd,  o->engine_options,
                        o->append,  o->firmware,    o->cdrom,  o->boot,    o->debugcon,
-                       o->network, o->card,        o->mac,    o->capture, o->forward_list, o->sound};
+                       o->network, o->card,        o->mac,    o->capture, o->forward_list,
+                       o->sound};
 
     for (unsigned i = 0; i < G_N_ELEMENTS(strings); i++) {
         g_free(strings[i]);

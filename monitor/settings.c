@@ -184,8 +184,8 @@ void settings_free(struct settings *s)
     if (!s) {
         return;
     }
-    char *strings[] = {s->name,    s->uuid,  s->os,         s->engine,  s->firmware, s->serial,
-                       s->serial2, s->cdrom, s->boot_order, s->kernel,  s->initrd,   s->append,
+    char *strings[] = {s->name,    s->uuid,  s->os,         s->engine,   s->firmware, s->serial,
+                       s->serial2, s->cdrom, s->boot_order, s->kernel,   s->initrd,   s->append,
                        s->network, s->card,  s->mac,        s->forwards, s->sound};
     for (unsigned i = 0; i < G_N_ELEMENTS(strings); i++) {
         g_free(strings[i]);

@@ -44,7 +44,7 @@ struct settings {
     char *cdrom; /* path or NULL */
     char *boot_order, *kernel, *initrd, *append;
     char *sound, *network, *card, *mac, *forwards; /* mac, forwards: may be NULL */
-    bool cable;                            /* plugged in */
+    bool cable;                                    /* plugged in */
 };
 
 struct settings *settings_new(const char *name); /* defaults, a fresh uuid */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Sound through libpulse (see audio.h). libpulse calls back on the main thread without the machine lock.
+ * Sound through libpulse (see audio.h). libpulse calls back on the main thread without the machine
+ * lock.
  *
  *   playback   device -> queue -> server, as much as the server asks for
  *   recording  server -> queue -> device
@@ -16,8 +17,8 @@
 #include "lock.h"
 
 #define RETRY_SECONDS 2u
-#define SERVER_MS     40u  /* of playback that the server keeps */
-#define QUEUE_MS      40u  /* that we want to keep */
+#define SERVER_MS     60u  /* of playback that the server keeps */
+#define QUEUE_MS      50u  /* that we want to keep */
 #define QUEUE_MOST_MS 250u /* that we do keep */
 
 struct audio {
@@ -25,7 +26,7 @@ struct audio {
     pa_glib_mainloop *loop;
     pa_context *context;
     guint retry;
-    bool said;       /* that there is no server */
+    bool said; /* that there is no server */
     GPtrArray *streams;
     struct audio_counters counters;
 };
@@ -35,6 +36,7 @@ struct audio_stream {
     bool capture, ready;
     struct audio_format format;
     pa_stream *stream; /* NULL while there is no server */
+    struct audio_counters before;
     GByteArray *queue;
 };
 
@@ -82,8 +84,8 @@ static void take(struct audio_stream *s)
     const void *bytes;
     size_t len;
 
-    while (pa_stream_readable_size(s->stream) > 0 &&
-           pa_stream_peek(s->stream, &bytes, &len) == 0 && len) {
+    while (pa_stream_readable_size(s->stream) > 0 && pa_stream_peek(s->stream, &bytes, &len) == 0 &&
+           len) {
         if (bytes) {
             g_byte_array_append(s->queue, bytes, (guint)len);
             s->audio->counters.recorded += len;
@@ -155,7 +157,8 @@ static void stream_connect(struct audio_stream *s)
         pa_context_get_state(s->audio->context) != PA_CONTEXT_READY) {
         return;
     }
-    s->stream = pa_stream_new(s->audio->context, s->capture ? "recording" : "playback", &spec, NULL);
+    s->stream =
+        pa_stream_new(s->audio->context, s->capture ? "recording" : "playback", &spec, NULL);
     if (!s->stream) {
         return;
     }
@@ -191,7 +194,8 @@ static void context_lost(struct audio *a)
         stream_disconnect(a->streams->pdata[i]);
     }
     if (!a->said) {
-        device_log("sound", "there is no sound server: %s; the guest plays to nobody until there is",
+        device_log("sound",
+                   "there is no sound server: %s; the guest plays to nobody until there is",
                    pa_strerror(pa_context_errno(a->context)));
         a->said = true;
     }
@@ -274,6 +278,7 @@ struct audio_stream *audio_stream_new(struct audio *a, bool capture,
     s->capture = capture;
     s->format = *format;
     s->queue = g_byte_array_new();
+    s->before = a->counters;
     g_ptr_array_add(a->streams, s);
     if (!a->context && !a->retry) {
         context_connect(a); /* a guest that never plays needs no server */
@@ -282,9 +287,24 @@ struct audio_stream *audio_stream_new(struct audio *a, bool capture,
     return s;
 }
 
+/* What went wrong in a stream, for those who hear it. */
+static void tell_gaps(const struct audio_stream *s)
+{
+    const struct audio_counters *now = &s->audio->counters;
+    uint64_t under = now->underruns - s->before.underruns,
+             over = now->overruns - s->before.overruns;
+
+    if (under || over) {
+        device_log("sound",
+                   "%s had %" G_GUINT64_FORMAT " gaps, and lost data %" G_GUINT64_FORMAT " times",
+                   s->capture ? "recording" : "playback", under, over);
+    }
+}
+
 void audio_stream_free(struct audio_stream *s)
 {
     if (s) {
+        tell_gaps(s);
         stream_disconnect(s);
         g_ptr_array_remove(s->audio->streams, s);
         g_byte_array_unref(s->queue);

@@ -4,18 +4,21 @@
 Each function returns a path and makes what is missing: aside, renamed when it is whole. A lock lets
 tests that run at the same time wait for each other. Without network the caller gets a Skip.
 """
+import array
 import contextlib
 import fcntl
 import glob
 import gzip
 import hashlib
 import lzma
+import math
 import os
 import re
 import shutil
 import struct
 import subprocess
 import tempfile
+import wave
 
 from harness import Failure, Skip, need, run
 
@@ -295,6 +298,58 @@ def network_initramfs():
     tag = hashlib.sha256((init + repr(sorted(NETWORK_DO.items())) + repr(modules) +
                           kernel()).encode()).hexdigest()[:12]
     return made("network-%s.gz" % tag, make)
+
+
+# What the sound guest does: each case starts with the mixer open.
+SOUND_DO = {
+    "tone": "echo PLAYING; aplay -q -D plughw:0 /tone.wav && echo PLAYED\n",
+    "mono": "echo PLAYING; aplay -q -D plughw:0 /mono.wav && echo PLAYED\n",
+    "quiet": "amixer -q -c 0 sset Master 54; echo PLAYING; aplay -q -D plughw:0 /tone.wav && echo PLAYED\n",
+    "mute": "amixer -q -c 0 sset Master mute; echo PLAYING; aplay -q -D plughw:0 /tone.wav && echo PLAYED\n",
+    "record": "echo RECORDING; arecord -q -D plughw:0 -f S16_LE -r 48000 -c 2 -d 4 /heard.wav && echo RECORDED\n"
+              "aplay -q -D plughw:0 /heard.wav && echo PLAYED\n",
+    "forever": "echo PLAYING; while :; do aplay -q -D plughw:0 /tone.wav || echo FAILED; done\n",
+}
+
+
+def write_tone(path, hertz, rate, channels, seconds):
+    with wave.open(path, "wb") as out:
+        out.setnchannels(channels)
+        out.setsampwidth(2)
+        out.setframerate(rate)
+        samples = array.array("h")
+        for i in range(rate * seconds):
+            samples.extend([int(16000 * math.sin(2 * math.pi * hertz * i / rate))] * channels)
+        out.writeframes(samples.tobytes())
+
+
+def copy_program(root, name):
+    """A program of the host with the libraries it is linked with."""
+    need(name, "ldd")
+    path = shutil.which(name)
+    for file in [path] + re.findall(r"(/\S+)", run("ldd", path)):
+        os.makedirs(os.path.dirname(root + file), exist_ok=True)
+        shutil.copy(file, root + file)
+
+
+def sound_initramfs():
+    need("aplay", "amixer", "arecord")
+    init = INIT.replace("[ -f /do/$do ]", "mkdir -p /tmp; sleep 1\namixer -q -c 0 sset Master 74 unmute\n"
+                        "amixer -q -c 0 sset Capture 74 cap\n[ -f /do/$do ]")
+
+    def make(path):
+        root = path + ".d"
+        fill_initramfs(root, init, module_list("snd-hda-codec-generic", "snd-hda-intel"),
+                       {"/do/" + name: script for name, script in SOUND_DO.items()})
+        for name in ("aplay", "amixer", "arecord"):
+            copy_program(root, name)
+        shutil.copytree("/usr/share/alsa", root + "/usr/share/alsa")
+        write_tone(root + "/tone.wav", 440, 48000, 2, 7)
+        write_tone(root + "/mono.wav", 1000, 22050, 1, 7)
+        with gzip.open(path, "wb", 1) as out:
+            out.write(pack_folder(root))
+    tag = hashlib.sha256((init + repr(sorted(SOUND_DO.items())) + kernel()).encode()).hexdigest()[:12]
+    return made("sound-%s.gz" % tag, make)
 
 
 def grub_rescue():
