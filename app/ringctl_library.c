@@ -203,6 +203,7 @@ static void add_settings(GPtrArray *facts, const struct settings *s)
         add_fact(facts, what, g_strdup(s->disk[i].path));
     }
     add_fact(facts, "cdrom", g_strdup(s->cdrom));
+    add_fact(facts, "sound", g_strdup(s->sound));
     add_fact(facts, "network", g_strdup(s->network));
     if (strcmp(s->network, "none") != 0) {
         add_fact(facts, "network-card", g_strdup(s->card));

@@ -17,8 +17,9 @@
 #include "lock.h"
 
 #define RETRY_SECONDS 2u
-#define SERVER_MS     60u  /* of playback that the server keeps */
-#define QUEUE_MS      50u  /* that we want to keep */
+#define SERVER_MS     60u /* of playback that the server keeps */
+#define QUEUE_MS      50u /* that we want to keep, at first; after gaps more */
+#define QUEUE_LONG_MS 150u
 #define QUEUE_MOST_MS 250u /* that we do keep */
 
 struct audio {
@@ -38,6 +39,7 @@ struct audio_stream {
     pa_stream *stream; /* NULL while there is no server */
     struct audio_counters before;
     GByteArray *queue;
+    unsigned queue_ms; /* wanted */
 };
 
 static size_t bytes_in(const struct audio_stream *s, unsigned ms)
@@ -94,7 +96,7 @@ static void take(struct audio_stream *s)
     }
     if (s->queue->len > bytes_in(s, QUEUE_MOST_MS)) {
         s->audio->counters.overruns++;
-        queue_drop(s, bytes_in(s, QUEUE_MS));
+        queue_drop(s, bytes_in(s, s->queue_ms));
     }
 }
 
@@ -111,6 +113,7 @@ static void underflow(pa_stream *stream, void *opaque)
 
     machine_lock();
     s->audio->counters.underruns++;
+    s->queue_ms = MIN(s->queue_ms * 3 / 2, QUEUE_LONG_MS);
     machine_unlock();
 }
 
@@ -278,6 +281,7 @@ struct audio_stream *audio_stream_new(struct audio *a, bool capture,
     s->capture = capture;
     s->format = *format;
     s->queue = g_byte_array_new();
+    s->queue_ms = QUEUE_MS;
     s->before = a->counters;
     g_ptr_array_add(a->streams, s);
     if (!a->context && !a->retry) {
@@ -318,7 +322,7 @@ void audio_stream_write(struct audio_stream *s, const void *bytes, size_t len)
     feed(s);
     if (s->queue->len > bytes_in(s, QUEUE_MOST_MS)) {
         s->audio->counters.overruns += s->ready;
-        queue_drop(s, s->ready ? bytes_in(s, QUEUE_MS) : bytes_in(s, QUEUE_MOST_MS));
+        queue_drop(s, s->ready ? bytes_in(s, s->queue_ms) : bytes_in(s, QUEUE_MOST_MS));
     }
 }
 
@@ -336,7 +340,7 @@ void audio_stream_read(struct audio_stream *s, void *bytes, size_t len)
 
 double audio_stream_lead(const struct audio_stream *s)
 {
-    double wanted = (double)bytes_in(s, QUEUE_MS), lead;
+    double wanted = (double)bytes_in(s, s->queue_ms), lead;
 
     if (!s->ready || !wanted) {
         return 0;
