@@ -382,9 +382,13 @@ def memtest():
     return grub_iso("memtest", "linux16 /memtest\nboot\n", {"memtest": program})
 
 
-def installer(arch, flavor, append):
-    base = "%s/usr/lib/debian-installer/images/12/%s/%s/debian-installer/%s/" % (
+def installer_folder(arch, flavor):
+    return "%s/usr/lib/debian-installer/images/12/%s/%s/debian-installer/%s/" % (
         package("debian-installer-12-netboot-" + arch), arch, flavor, arch)
+
+
+def installer(arch, flavor, append):
+    base = installer_folder(arch, flavor)
     graphics = "set gfxpayload=800x600x32\ninsmod all_video\n" if flavor == "gtk" else \
         "set gfxpayload=text\n"
     config = "%slinux /linux %s\ninitrd /initrd.gz\nboot\n" % (graphics, append)

@@ -303,6 +303,20 @@ def virtio_forwards_and_cable(bench):
 
 
 @test
+def installer_goes_on_to_its_mirror_page(bench):
+    """It has found the card and has an address then."""
+    base = images.installer_folder("amd64", "text")
+    serial = bench.path("serial.txt")
+    machine = bench.machine(
+        kernel=base + "linux", initrd=base + "initrd.gz", memory="1G", serial=serial,
+        append="console=ttyS0 priority=high locale=en_US.UTF-8 keyboard-configuration/xkb-keymap=us "
+               "netcfg/get_hostname=deb netcfg/get_domain=local hw-detect/load_firmware=false")
+    machine.start()
+    wait(lambda: "mirror of the Debian archive" in open(serial, errors="replace").read(), 90, "the mirror page")
+    machine.do("stop", "--force")
+
+
+@test
 def legacy_interrupts_and_capture(bench):
     """Without MSI the line carries it; tcpdump's format holds the DHCP exchange."""
     path = bench.path("all.pcap")
