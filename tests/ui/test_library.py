@@ -5,7 +5,7 @@ import os
 import sys
 import time
 
-from desktop import Desktop, choose_file, key, run_cases, type_text, until
+from desktop import Desktop, choose_file, key, run_cases, screenshot, sh, type_text, until
 
 PROGRAM, FAKE = sys.argv[1:3]
 
@@ -169,6 +169,28 @@ def disks_of_a_running_machine():
         assert "[disk0]" in machine_file(desktop)
 
 
+def network():
+    """A wrong port forward is named and cannot be saved; a right one is, with the cable."""
+    with Library("Alpha") as desktop:
+        app = desktop.start(PROGRAM)
+        open_settings(app)
+        app.click(app.find("Memory (MiB)", "label"))
+        sh("xdotool", "click", "--repeat", "5", "--delay", "40", "5")
+        time.sleep(.5)
+        app.click(app.find("Cable Connected", "label"))
+        app.click(app.find("Port forwards (tcp:2222:22, …)", "label"))
+        type_text("tcp:2222")
+        app.expect("“tcp:2222” is no port forward.")
+        assert not app.usable("Save")
+        type_text(":22")
+        until("the complaint to go", lambda: app.usable("Save"))
+        if os.environ.get("RINGSIDE_SCREENSHOTS"):
+            screenshot(os.environ["RINGSIDE_SCREENSHOTS"] + "/network.png")
+        app.press("Save")
+        until("the settings", lambda: "forwards=tcp:2222:22" in machine_file(desktop))
+        assert "cable=false" in machine_file(desktop), machine_file(desktop)
+
+
 def broken():
     """A person spoils machine.ini while the library is open; then mends it."""
     with Library("Alpha") as desktop:
@@ -187,4 +209,4 @@ def broken():
 
 
 if __name__ == "__main__":
-    run_cases(delete, rename_and_search, settings, disks, disks_of_a_running_machine, broken)
+    run_cases(delete, rename_and_search, settings, network, disks, disks_of_a_running_machine, broken)

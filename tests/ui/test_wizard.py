@@ -46,6 +46,7 @@ def three_clicks():
         with open(folder + "/machine.ini") as file:
             settings = file.read()
         assert "os=debian11" in settings and f"path={desktop.home}/debian.iso" in settings, settings
+        assert "card=virtio" in settings and "mode=user" in settings, settings
         until("the monitor", desktop.monitors)
 
 
