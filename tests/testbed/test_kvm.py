@@ -116,6 +116,21 @@ def from_kvm_to_translate_and_back(bench):
     """, seconds=90).expect("COUNT 60")
 
 
+@test
+def network_cards_get_an_address(bench):
+    """Through MSI-X and through the line, which is an IO-APIC input of ours."""
+    script = """for card in e1000e virtio; do for how in "" pci=nomsi; do
+        rm -f /tmp/serial
+        ringside-monitor -e kvm -m 256 -k /guest/vmlinux -i /network.gz --network user --card $card --timeout 100 \
+            -a "console=ttyS0 quiet do=nothing $how" -s file:/tmp/serial
+        grep -q "LEASE 10.0.2.15" /tmp/serial || { cat /tmp/serial; exit 1; }
+        echo "$card $how LEASE"
+    done; done
+    """
+    testbed.run(bench, script, files={"/network.gz": images.network_initramfs()}, seconds=150).expect(
+        "e1000e  LEASE", "e1000e pci=nomsi LEASE", "virtio  LEASE", "virtio pci=nomsi LEASE")
+
+
 @by_hand
 def in_the_middle_of_a_boot(bench):
     testbed.run(bench, LIBRARY + """make 2 ""
