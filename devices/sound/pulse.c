@@ -19,6 +19,7 @@
 #define RETRY_SECONDS 2u
 #define SERVER_MS     60u /* of playback that the server keeps */
 #define QUEUE_MS      50u /* that we want to keep, at first; after gaps more */
+#define MOST_REPORTS  20u
 #define QUEUE_LONG_MS 150u
 #define QUEUE_MOST_MS 250u /* that we do keep */
 
@@ -27,6 +28,7 @@ struct audio {
     pa_glib_mainloop *loop;
     pa_context *context;
     guint retry;
+    unsigned reports;
     bool said; /* that there is no server */
     GPtrArray *streams;
     struct audio_counters counters;
@@ -127,8 +129,8 @@ static void stream_changed(pa_stream *stream, void *opaque)
         s->ready = state == PA_STREAM_READY;
         feed(s);
         if (state == PA_STREAM_FAILED) {
-            device_log("sound", "the sound server refuses a stream: %s",
-                       pa_strerror(pa_context_errno(s->audio->context)));
+            device_log_once("sound", 0, "the sound server refuses a stream: %s",
+                            pa_strerror(pa_context_errno(s->audio->context)));
         }
     }
     machine_unlock();
@@ -298,7 +300,7 @@ static void tell_gaps(const struct audio_stream *s)
     uint64_t under = now->underruns - s->before.underruns,
              over = now->overruns - s->before.overruns;
 
-    if (under || over) {
+    if ((under || over) && s->audio->reports++ < MOST_REPORTS) { /* guests open and close streams */
         device_log("sound",
                    "%s had %" G_GUINT64_FORMAT " gaps, and lost data %" G_GUINT64_FORMAT " times",
                    s->capture ? "recording" : "playback", under, over);
