@@ -35,6 +35,8 @@ struct clock {
     _Atomic uint64_t frozen; /* virtual time while paused, or always with a fake clock */
     _Atomic uint64_t offset; /* virtual - CLOCK_MONOTONIC while running */
     _Atomic uint64_t tsc_frozen;
+    _Atomic uint64_t
+        tsc_ahead; /* guest TSC - what the time makes, when the host's TSC is not used */
     _Atomic int64_t tsc_offset; /* guest TSC - host TSC while running */
     struct timer *first;
     uint64_t programmed; /* virtual time the timerfd is set to, UINT64_MAX: none */
@@ -72,18 +74,34 @@ static bool host_tsc_invariant(void)
            strstr(info, " constant_tsc") && strstr(info, " nonstop_tsc");
 }
 
+/* Time and TSC of one instant: of several tries the one that was interrupted least. */
+static uint64_t host_instant(uint64_t *tsc)
+{
+    uint64_t shortest = UINT64_MAX, now = 0;
+
+    for (unsigned i = 0; i < 8; i++) {
+        uint64_t before = __rdtsc(), ns = host_now(), took = __rdtsc() - before;
+        if (took < shortest) {
+            shortest = took;
+            now = ns;
+            *tsc = before + took / 2;
+        }
+    }
+    return now;
+}
+
 /* Counts the TSC over 20 ms of CLOCK_MONOTONIC; once per process. */
 static uint64_t host_tsc_khz(void)
 {
     static gsize khz;
 
     if (g_once_init_enter(&khz)) {
-        uint64_t start = host_now(), tsc = __rdtsc(), end;
+        uint64_t first, last, start = host_instant(&first), end;
         do {
             g_usleep(5000);
-            end = host_now();
+            end = host_instant(&last);
         } while (end - start < 20000000);
-        g_once_init_leave(&khz, (gsize)MAX(muldiv(__rdtsc() - tsc, 1000000, end - start), 1));
+        g_once_init_leave(&khz, (gsize)MAX(muldiv(last - first, 1000000, end - start), 1));
     }
     return khz;
 }
@@ -99,7 +117,7 @@ uint64_t clock_now(struct clock *clock)
 uint64_t clock_tsc(struct clock *clock)
 {
     if (!clock->tsc_is_host) {
-        return muldiv(clock_now(clock), clock->tsc_khz, 1000000);
+        return muldiv(clock_now(clock), clock->tsc_khz, 1000000) + atomic_load(&clock->tsc_ahead);
     }
     if (!atomic_load_explicit(&clock->running, memory_order_acquire)) {
         return atomic_load(&clock->tsc_frozen);
@@ -239,13 +257,14 @@ void clock_resume(struct clock *clock)
     clock_program(clock);
 }
 
-void clock_set(struct clock *clock, uint64_t ns)
+void clock_set(struct clock *clock, uint64_t ns, uint64_t tsc)
 {
     if (atomic_load(&clock->running) && !clock->fake) {
         return;
     }
     atomic_store(&clock->frozen, ns);
-    atomic_store(&clock->tsc_frozen, muldiv(ns, clock->tsc_khz, 1000000));
+    atomic_store(&clock->tsc_frozen, tsc);
+    atomic_store(&clock->tsc_ahead, tsc - muldiv(ns, clock->tsc_khz, 1000000));
 }
 
 void clock_advance(struct clock *clock, uint64_t ns)

@@ -25,8 +25,10 @@ void clock_free(struct clock *clock);
 uint64_t clock_now(struct clock *clock);
 void clock_pause(struct clock *clock);
 void clock_resume(struct clock *clock);
-/* Sets the time of a paused clock (restoring a machine). Armed timers keep their deadlines. */
-void clock_set(struct clock *clock, uint64_t ns);
+/* Sets the time and TSC of a paused clock (restoring a machine; the TSC by itself, since each
+ * process measures its frequency anew and the guest's deadlines are in its ticks). Armed timers
+ * keep their deadlines. */
+void clock_set(struct clock *clock, uint64_t ns, uint64_t tsc);
 
 /* The guest's time-stamp counter when its TSC MSR offset is 0: runs at clock_tsc_khz(), 0 at
  * power-on, stops with the clock. On a host with an invariant TSC this is the host's own counter plus

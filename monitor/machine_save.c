@@ -28,6 +28,7 @@
 
 #define MAGIC         "RNGSTATE"
 #define LAYOUT        2u
+#define MACHINE_STATE 2u /* 1: without the TSC */
 #define VARIANT_MAX   (64u << 20)
 #define VARIANT_TYPE  G_VARIANT_TYPE("a{s(ua{sv})}")
 #define BUSY_TIME_OUT (30 * G_USEC_PER_SEC)
@@ -49,13 +50,18 @@ static bool damaged(const char *path, const char *what, GError **error)
 static void machine_describe(struct machine *m, struct state *s)
 {
     uint64_t memory = m->config.memory_bytes, pool = memory_pool_size(m->memory);
-    uint64_t now = clock_now(m->clock);
+    uint64_t now = clock_now(m->clock), tsc = clock_tsc(m->clock);
     uint32_t cpus = m->config.cpus;
 
     state_u64(s, "memory", &memory);
     state_u64(s, "pool", &pool);
     state_u32(s, "cpus", &cpus);
     state_u64(s, "clock", &now);
+    if (!state_restoring(s) || state_version(s) >= 2) {
+        state_u64(s, "tsc", &tsc);
+    } else {
+        tsc = (uint64_t)((unsigned __int128)now * clock_tsc_khz(m->clock) / 1000000);
+    }
     if (!state_restoring(s) || state_failed(s)) {
         return;
     }
@@ -64,7 +70,7 @@ static void machine_describe(struct machine *m, struct state *s)
         state_fail(s, "memory", "does not fit this machine's settings");
         return;
     }
-    clock_set(m->clock, now);
+    clock_set(m->clock, now, tsc);
 }
 
 static void add_entry(GVariantBuilder *all, const char *name, struct state *s)
@@ -89,7 +95,7 @@ static void cpus_collect(struct machine *m, GVariantBuilder *all)
 static GVariant *state_collect(struct machine *m)
 {
     GVariantBuilder all;
-    struct state *s = state_begin_save(1);
+    struct state *s = state_begin_save(MACHINE_STATE);
 
     g_variant_builder_init(&all, VARIANT_TYPE);
     machine_describe(m, s);

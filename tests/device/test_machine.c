@@ -385,11 +385,14 @@ static void test_save(void)
     memset(m->ram + 0x5000, 0x5a, 0x3000);
     config_write(0x1f << 3, 0x40, 0x601);
     bus->port_write(bus->opaque, 0x21, 0x5a, 1);
+    clock_set(m->clock, NS_PER_SECOND, 123456789); /* no multiple of any frequency */
     g_assert_true(machine_save(m, a, &error));
     machine_free(m);
     m = machine_make();
     g_assert_true(machine_restore(m, a, &error));
     g_assert_no_error(error);
+    g_assert_cmpuint(clock_now(m->clock), ==, NS_PER_SECOND);
+    g_assert_cmpuint(clock_tsc(m->clock), ==, 123456789);
     g_assert_cmpint(machine_state(m), ==, MACHINE_PAUSED);
     g_assert_cmphex(m->ram[0x6000], ==, 0x5a);
     g_assert_true(machine_save(m, b, &error));
