@@ -32,6 +32,9 @@ struct cpu_bus {
     bool (*apic_msr_write)(void *opaque, unsigned cpu, uint32_t msr, uint64_t value);
     /* Triple fault: the machine will reset or stop; the CPU stays in shutdown until then. */
     void (*shutdown)(void *opaque, unsigned cpu);
+    /* The host cannot let the CPUs go on for now: the machine pauses, and `sentence` tells the user
+     * why. Whoever resumes it tries again. */
+    void (*stuck)(void *opaque, const char *sentence);
     /* Of engines with APICs of their own: the 8259's vector, acknowledged; an EOI for a level-triggered interrupt. */
     int (*extint_ack)(void *opaque);
     void (*apic_eoi)(void *opaque, uint8_t vector);

@@ -150,6 +150,18 @@ static void bus_shutdown(void *opaque, unsigned cpu)
     machine_unlock();
 }
 
+static void bus_stuck(void *opaque, const char *sentence)
+{
+    struct machine *m = opaque;
+
+    machine_lock();
+    g_free(m->problem);
+    m->problem = g_strdup(sentence);
+    device_log("cpu", "%s", sentence);
+    machine_request(m, REQUEST_IO_ERROR);
+    machine_unlock();
+}
+
 void machine_init_cpu_bus(struct machine *m)
 {
     m->cpu_bus = (struct cpu_bus){
@@ -167,6 +179,7 @@ void machine_init_cpu_bus(struct machine *m)
         .extint_ack = bus_extint_ack,
         .apic_eoi = bus_apic_eoi,
         .shutdown = bus_shutdown,
+        .stuck = bus_stuck,
     };
 }
 

@@ -13,9 +13,16 @@
 #define MSR_APIC_BASE    0x1bu
 #define MSR_TSC_DEADLINE 0x6e0u
 #define MSI_LEVEL        0x8000u
+#define LVT_MASKED       (1u << 16)
 #define LVT_PERIODIC     (1u << 17)
 
-enum { REG_LVT_TIMER = 0x32, REG_INITIAL = 0x38, REG_CURRENT = 0x39 };
+enum {
+    REG_ISR = 0x10,
+    REG_IRR = 0x20,
+    REG_LVT_TIMER = 0x32,
+    REG_INITIAL = 0x38,
+    REG_CURRENT = 0x39
+};
 
 static void apic_message(struct engine *engine, uint64_t address, uint32_t data)
 {
@@ -23,7 +30,9 @@ static void apic_message(struct engine *engine, uint64_t address, uint32_t data)
     struct kvm_msi msi = {.address_lo = (uint32_t)address, .data = data};
 
     if (address >> 20 == 0xfee) {
+        pthread_mutex_lock(&k->apic_lock);
         ioctl(k->vm, KVM_SIGNAL_MSI, &msi); /* nobody there: lost, as on the bus */
+        pthread_mutex_unlock(&k->apic_lock);
     }
 }
 
@@ -130,6 +139,27 @@ static bool apic_set_state(struct engine *engine, unsigned cpu, const struct api
     return true;
 }
 
+static bool vector_is_set(const struct kvm_lapic_state *lapic, unsigned first, uint8_t vector)
+{
+    return register_get(lapic, first + vector / 32) >> vector % 32 & 1;
+}
+
+/* A one-shot timer that has run out may have fired while its CPU was out of the guest already: KVM
+ * keeps that to itself and forgets it with KVM_SET_LAPIC. Unless its interrupt is to be seen it
+ * gets one more tick to count, because an interrupt too many does no harm and one too few may stop
+ * the guest for ever. */
+static uint32_t timer_left(const struct kvm_lapic_state *lapic)
+{
+    uint32_t left = register_get(lapic, REG_CURRENT), lvt = register_get(lapic, REG_LVT_TIMER);
+
+    if (left || !register_get(lapic, REG_INITIAL) || lvt & (LVT_MASKED | LVT_PERIODIC) ||
+        vector_is_set(lapic, REG_IRR, lvt & 0xff) || vector_is_set(lapic, REG_ISR, lvt & 0xff)) {
+        return left;
+    }
+    return 1;
+}
+
+/* KVM_SET_LAPIC starts the timer that the MSR holds, so that is emptied, too. */
 void kvm_time_stop(struct kvm_cpu *v)
 {
     struct kvm_lapic_state lapic = {0};
@@ -138,14 +168,19 @@ void kvm_time_stop(struct kvm_cpu *v)
         struct kvm_msr_entry entry;
     } msrs = {.head.nmsrs = 1, .entry.index = MSR_TSC_DEADLINE};
 
+    pthread_mutex_lock(&v->engine->apic_lock);
     ioctl(v->fd, KVM_GET_MSRS, &msrs);
-    ioctl(v->fd, KVM_GET_LAPIC, &lapic);
     v->deadline = msrs.entry.data;
+    if (v->deadline) {
+        msr_put(v, MSR_TSC_DEADLINE, 0);
+    }
+    ioctl(v->fd, KVM_GET_LAPIC, &lapic);
     v->timer_initial = register_get(&lapic, REG_INITIAL);
-    v->timer_left = register_get(&lapic, REG_CURRENT);
+    v->timer_left = timer_left(&lapic);
     register_put(&lapic, REG_INITIAL, 0);
     register_put(&lapic, REG_CURRENT, 0);
     ioctl(v->fd, KVM_SET_LAPIC, &lapic);
+    pthread_mutex_unlock(&v->engine->apic_lock);
 }
 
 /* KVM would fire a one-shot timer that has nothing left to count once more. */
@@ -166,10 +201,12 @@ void kvm_time_go(struct kvm_cpu *v)
     if (!clock_tsc_is_host(k->clock) || ioctl(v->fd, KVM_SET_DEVICE_ATTR, &attr) < 0) {
         msr_put(v, MSR_TSC, clock_tsc(k->clock) + v->tsc_adjust);
     }
+    pthread_mutex_lock(&k->apic_lock);
     ioctl(v->fd, KVM_GET_LAPIC, &lapic);
     register_put(&lapic, REG_INITIAL, timer_is_over(v, &lapic) ? 0 : v->timer_initial);
     register_put(&lapic, REG_CURRENT, v->timer_left);
     ioctl(v->fd, KVM_SET_LAPIC, &lapic);
+    pthread_mutex_unlock(&k->apic_lock);
     if (v->deadline) {
         msr_put(v, MSR_TSC_DEADLINE, v->deadline);
     }

@@ -22,6 +22,8 @@
 #define KICK_SIGNAL  SIGUSR1
 #define MSI_NMI      0x400u
 #define REKICK_NS    20000000l
+#define GATE_REKICK_NS 1000000l
+#define EXIT_NOT_TRIED 0xffffffffu
 #define SETTLE_TRIES 200u
 /* Three pages for real mode on old VT-x, below the firmware and where nothing else is. */
 #define TSS_ADDRESS      0xfffbd000ul
@@ -134,23 +136,119 @@ static void handle_exit(struct kvm_cpu *v)
 
 /* --- the run loop --- */
 
+static void rekick_time(struct timespec *when, long ns)
+{
+    clock_gettime(CLOCK_REALTIME, when);
+    when->tv_nsec += ns;
+    if (when->tv_nsec >= 1000000000l) {
+        when->tv_nsec -= 1000000000l;
+        when->tv_sec++;
+    }
+}
+
+/* A CPU says that it is inside and then looks whether it may; who closes does it the other way
+ * round. */
+static void gate_enter(struct kvm_cpu *v)
+{
+    struct kvm_engine *k = v->engine;
+
+    atomic_store(&v->inside, true);
+    while (atomic_load(&k->closed)) {
+        pthread_mutex_lock(&k->lock);
+        atomic_store(&v->inside, false);
+        pthread_cond_broadcast(&k->changed);
+        while (atomic_load(&k->closed)) {
+            pthread_cond_wait(&k->changed, &k->lock);
+        }
+        atomic_store(&v->inside, true);
+        pthread_mutex_unlock(&k->lock);
+    }
+}
+
+static void gate_leave(struct kvm_cpu *v)
+{
+    struct kvm_engine *k = v->engine;
+
+    atomic_store(&v->inside, false);
+    if (atomic_load(&k->closed)) {
+        pthread_mutex_lock(&k->lock);
+        pthread_cond_broadcast(&k->changed);
+        pthread_mutex_unlock(&k->lock);
+    }
+}
+
+/* Under the machine lock, so one at a time. A signal may come just before KVM_RUN sees
+ * immediate_exit cleared, therefore again and again. */
+void kvm_guest_close(struct kvm_engine *k)
+{
+    pthread_mutex_lock(&k->lock);
+    atomic_store(&k->closed, true);
+    for (unsigned i = 0; i < k->cpus; i++) {
+        while (atomic_load(&k->cpu[i].inside)) {
+            struct timespec when;
+            cpu_call(&k->cpu[i]);
+            rekick_time(&when, GATE_REKICK_NS);
+            pthread_cond_timedwait(&k->changed, &k->lock, &when);
+        }
+    }
+    pthread_mutex_unlock(&k->lock);
+}
+
+void kvm_guest_open(struct kvm_engine *k)
+{
+    pthread_mutex_lock(&k->lock);
+    atomic_store(&k->closed, false);
+    pthread_cond_broadcast(&k->changed);
+    pthread_mutex_unlock(&k->lock);
+}
+
+static void cpu_refused(struct kvm_cpu *v, int error_errno)
+{
+    const struct cpu_bus *bus = v->engine->bus;
+
+    v->stuck = true;
+    if (error_errno == EFAULT || error_errno == ENOMEM) {
+        bus->stuck(bus->opaque,
+                   "The machine is paused because the host cannot give the guest a page of "
+                   "its memory. Close other programs, then resume the machine; nothing is lost.");
+    } else {
+        g_autofree char *sentence =
+            g_strdup_printf("The machine is paused because the kernel's KVM refuses to run its "
+                            "processor %u: %s. Resume it to try "
+                            "again, or suspend it and go on with engine=translate.",
+                            v->index, g_strerror(error_errno));
+        bus->stuck(bus->opaque, sentence);
+    }
+}
+
+/* KVM_RUN tells by exit_reason whether it went as far as trying to enter the guest. */
 static void cpu_enter(struct kvm_cpu *v)
 {
+    int result, error_errno;
+    bool tried;
+
+    gate_enter(v);
     v->io = false;
-    if (ioctl(v->fd, KVM_RUN, 0) == 0) {
-        handle_exit(v);
-    } else if (errno != EINTR && errno != EAGAIN) {
-        device_log("kvm", "CPU %u: KVM_RUN: %s%s", v->index, g_strerror(errno),
-                   errno == EFAULT ? ". The host has no memory for the guest" : "");
-        cpu_shut_down(v);
-    }
-    if (v->settle && !v->run->immediate_exit) {
+    v->run->exit_reason = EXIT_NOT_TRIED;
+    result = ioctl(v->fd, KVM_RUN, 0);
+    error_errno = errno;
+    gate_leave(v);
+    tried = v->run->exit_reason != EXIT_NOT_TRIED;
+    if (v->run->ready_for_interrupt_injection) {
+        v->settle = 0;
+    } else if (v->settle && tried) {
         v->settle--;
+    }
+    if (result == 0) {
+        handle_exit(v);
+    } else if (error_errno != EINTR && error_errno != EAGAIN) {
+        cpu_refused(v, error_errno);
     }
 }
 
 /* The 8259's interrupt, when the CPU takes it. KVM has it in the state that we can read only after
- * it has tried to enter the guest (twice, if the CPU was halted). */
+ * it has tried to enter the guest (twice, if the CPU was halted). Each KVM_RUN leaves behind
+ * whether the CPU could take one; while it could not, a halted CPU may sleep on. */
 static void cpu_extint(struct kvm_cpu *v)
 {
     struct kvm_engine *k = v->engine;
@@ -160,7 +258,7 @@ static void cpu_extint(struct kvm_cpu *v)
     if (!atomic_load(&k->extint)) {
         return;
     }
-    if (!v->settle && v->run->ready_for_interrupt_injection && v->run->if_flag) {
+    if (v->run->ready_for_interrupt_injection && v->run->if_flag) {
         int vector = k->bus->extint_ack(k->bus->opaque);
         interrupt.irq = (uint32_t)vector;
         if (vector >= 0 && ioctl(v->fd, KVM_INTERRUPT, &interrupt) == 0) {
@@ -185,7 +283,7 @@ static void cpu_run_once(struct kvm_cpu *v)
  */
 static void cpu_settle(struct kvm_cpu *v)
 {
-    for (unsigned i = 0; i < SETTLE_TRIES && !v->shutdown; i++) {
+    for (unsigned i = 0; i < SETTLE_TRIES && !v->shutdown && !v->stuck; i++) {
         if (v->io) {
             v->run->immediate_exit = 1;
             cpu_enter(v);
@@ -196,7 +294,7 @@ static void cpu_settle(struct kvm_cpu *v)
             cpu_enter(v);
         }
     }
-    if (!v->shutdown) {
+    if (!v->shutdown && !v->stuck) {
         device_log("kvm", "CPU %u stopped while an interrupt was being delivered", v->index);
     }
 }
@@ -215,16 +313,26 @@ static void cpu_wait(struct kvm_cpu *v, bool parked)
     pthread_mutex_unlock(&k->lock);
 }
 
+/* Whether the CPU can take the 8259's interrupt is not known of a state that was just set: a halted
+ * one would sleep over an interrupt that waits already. */
+static void cpu_look(struct kvm_cpu *v)
+{
+    v->run->immediate_exit = 1;
+    cpu_enter(v);
+}
+
 static void *cpu_main(void *opaque)
 {
     struct kvm_cpu *v = opaque;
 
     my_run = v->run;
+    cpu_look(v);
     while (!(atomic_load(&v->requests) & KVM_REQUEST_EXIT)) {
         if (atomic_load(&v->requests) & KVM_REQUEST_PAUSE) {
             cpu_settle(v);
             cpu_wait(v, true);
-        } else if (v->shutdown) {
+            cpu_look(v);
+        } else if (v->shutdown || v->stuck) {
             cpu_wait(v, false);
         } else {
             cpu_run_once(v);
@@ -272,6 +380,7 @@ static void engine_destroy(struct engine *engine)
         close(k->kvm);
     }
     pthread_mutex_destroy(&k->lock);
+    pthread_mutex_destroy(&k->apic_lock);
     pthread_cond_destroy(&k->changed);
     g_free(k->slots);
     g_free(k->routing);
@@ -348,6 +457,7 @@ static struct engine *engine_create(const struct engine_config *config, GError *
         k->cpu[i].fd = -1;
     }
     pthread_mutex_init(&k->lock, NULL);
+    pthread_mutex_init(&k->apic_lock, NULL);
     pthread_cond_init(&k->changed, NULL);
     sigaction(KICK_SIGNAL, &action, NULL);
     ok = vm_create(k, error);
@@ -383,6 +493,7 @@ static void engine_run(struct engine *engine)
     pthread_mutex_lock(&k->lock);
     for (unsigned i = 0; i < k->cpus; i++) {
         struct kvm_cpu *v = &k->cpu[i];
+        v->stuck = false;
         atomic_fetch_and(&v->requests, ~(unsigned)KVM_REQUEST_PAUSE);
         if (!v->started && !cpu_thread_start(v)) {
             device_log("kvm", "there is no thread for CPU %u: %s", i, g_strerror(errno));
@@ -390,16 +501,6 @@ static void engine_run(struct engine *engine)
     }
     pthread_cond_broadcast(&k->changed);
     pthread_mutex_unlock(&k->lock);
-}
-
-static void rekick_time(struct timespec *when)
-{
-    clock_gettime(CLOCK_REALTIME, when);
-    when->tv_nsec += REKICK_NS;
-    if (when->tv_nsec >= 1000000000l) {
-        when->tv_nsec -= 1000000000l;
-        when->tv_sec++;
-    }
 }
 
 static void engine_pause(struct engine *engine)
@@ -416,7 +517,7 @@ static void engine_pause(struct engine *engine)
         while (v->started && !v->parked) {
             struct timespec when;
             cpu_call(v);
-            rekick_time(&when);
+            rekick_time(&when, REKICK_NS);
             pthread_cond_timedwait(&k->changed, &k->lock, &when);
         }
     }

@@ -25,9 +25,11 @@ struct kvm_cpu {
     struct kvm_run *run;
     pthread_t thread;
     bool started, parked; /* under engine.lock */
+    atomic_bool inside;   /* in KVM_RUN, or about to be */
     atomic_uint requests; /* enum kvm_request */
     bool shutdown; /* triple fault, or an exit that we cannot handle: rests until the next set_state
                     */
+    bool stuck;    /* the host cannot let it go on: rests until run() */
     unsigned settle; /* KVM_RUN calls that must get through until the last KVM_INTERRUPT shows in
                         the state */
     bool io;         /* the last exit's read has not been completed yet */
@@ -51,7 +53,9 @@ struct kvm_engine {
     struct clock *clock;
     const struct cpu_bus *bus;
     pthread_mutex_t lock;
-    pthread_cond_t changed; /* parked, requests */
+    pthread_cond_t changed;    /* parked, requests, inside, closed */
+    atomic_bool closed;        /* nobody may enter: memory is being rearranged */
+    pthread_mutex_t apic_lock; /* an APIC's state is taken out and put back, or it gets a message */
     atomic_bool extint;
     struct kvm_cpu cpu[KVM_MAX_CPUS];
     struct kvm_slot *slots;
@@ -63,6 +67,10 @@ struct kvm_engine {
     size_t dirty_bytes;
     struct kvm_cpuid2 *cpuid; /* of CPU 0, as set */
 };
+
+/* kvm.c: between them no CPU is in the guest. From any thread that is not in KVM_RUN itself. */
+void kvm_guest_close(struct kvm_engine *k);
+void kvm_guest_open(struct kvm_engine *k);
 
 /* memory.c; machine lock held */
 void kvm_memory_changed(struct engine *engine);

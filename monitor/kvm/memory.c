@@ -133,6 +133,23 @@ static void slot_put(struct kvm_engine *k, const struct kvm_slot *wanted)
     k->slots[i].keep = true;
 }
 
+static bool all_kept(const struct kvm_engine *k, const GArray *wanted)
+{
+    for (unsigned i = 0; i < k->slot_count; i++) {
+        if (k->slots[i].used && !k->slots[i].keep) {
+            return false;
+        }
+    }
+    for (unsigned n = 0; n < wanted->len; n++) {
+        if (!g_array_index(wanted, struct kvm_slot, n).keep) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* A slot cannot be changed, only taken away and made anew: no CPU may run in between, since the
+ * memory that the slot keeps (code, page tables, stacks) is missing then. */
 void kvm_memory_changed(struct engine *engine)
 {
     struct kvm_engine *k = (struct kvm_engine *)engine;
@@ -151,6 +168,10 @@ void kvm_memory_changed(struct engine *engine)
             }
         }
     }
+    if (all_kept(k, wanted)) {
+        return;
+    }
+    kvm_guest_close(k);
     slots_drop(k);
     for (unsigned n = 0; n < wanted->len; n++) {
         struct kvm_slot *w = &g_array_index(wanted, struct kvm_slot, n);
@@ -158,4 +179,5 @@ void kvm_memory_changed(struct engine *engine)
             slot_put(k, w);
         }
     }
+    kvm_guest_open(k);
 }

@@ -125,6 +125,15 @@ while [ $i -lt 32 ]; do
 done
 echo "TOUCHED bad=$bad"
 """,
+    # Moves the border of the memory that everything runs from, while all CPUs are busy: PAM0 of the host bridge.
+    "remap": r"""
+for cpu in 1 2 3; do while :; do :; done & done
+pam() { printf $1 | dd of=/sys/bus/pci/devices/0000:00:00.0/config bs=1 seek=144 conv=notrunc 2>/dev/null; }
+i=0
+while [ $i -lt 100 ]; do pam '\060'; pam '\000'; i=$((i+1)); done
+pam '\060'
+echo "REMAPPED $(hexdump -s 144 -n 1 -e '1/1 "%x"' /sys/bus/pci/devices/0000:00:00.0/config)"
+""",
     # More than the port's FIFO, so that interrupts are needed.
     "second-port": "for i in 1 2 3 4 5 6 7 8; do echo HELLO FROM TTYS1; done > /dev/ttyS1; "
                    "stty -F /dev/ttyS1 -a | head -1; dmesg | grep 'ttyS1 at'\n",

@@ -1,18 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The kvm engine, in the testbed: Debian's kernel to userspace, GRUB, and machines that change engines.
-
-Two cases with two CPUs, of which one has been seen to hang once, are run by hand: with RINGSIDE_BY_HAND=1.
-"""
-import os
+"""The kvm engine, in the testbed: Debian's kernel to userspace, GRUB, and machines that change engines."""
 import re
 
 import testbed  # first: it knows where the others are
 import images
 from harness import check, main, test
-
-
-def by_hand(case):
-    return test(case) if os.environ.get("RINGSIDE_BY_HAND") else case
 
 
 BOOT = """ringside-monitor -e %s -m 256 -c %d -k /guest/vmlinux -i /guest/initrd --timeout 100 \
@@ -131,7 +123,7 @@ def network_cards_get_an_address(bench):
         "e1000e  LEASE", "e1000e pci=nomsi LEASE", "virtio  LEASE", "virtio pci=nomsi LEASE")
 
 
-@by_hand
+@test
 def in_the_middle_of_a_boot(bench):
     testbed.run(bench, LIBRARY + """make 2 ""
         await "Serial: 8250"; ringctl suspend m; absent USERSPACE
@@ -142,7 +134,7 @@ def in_the_middle_of_a_boot(bench):
     """, cpus=2, seconds=120).expect("CPUS 2")
 
 
-@by_hand
+@test
 def pauses_do_no_harm(bench):
     log = testbed.run(bench, LIBRARY + """make 2 "quiet do=count"
         await "COUNT 5[^0-9]"
@@ -163,6 +155,11 @@ def screen_shows_what_changed(bench):
         ls -l /tmp/*.png
         if cmp -s /tmp/first.png /tmp/second.png; then exit 1; fi
     """, files={"/bzImage": images.kernel()}, seconds=90).expect("second.png")
+
+
+@test
+def memory_map_changes_under_running_processors(bench):
+    testbed.run(bench, BOOT % ("kvm", 2, "quiet do=remap"), cpus=2, seconds=60).expect("REMAPPED 30")
 
 
 main()
