@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Drives /dev/ringside without a monitor, in the testbed:
+ *
+ *   driver_try guest            small real-mode guests; every outcome is checked
+ *   driver_try hold             makes a machine that runs for ever, says HOLDING
+ *   driver_try fuzz N SEED      N random ioctls, of all files, with random and half-right arguments
+ *   driver_try limit            more memory than RLIMIT_MEMLOCK allows is refused
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "../../../driver/ringside_abi.h"
+
+#define RAM_SIZE 0x20000u
+
+struct machine {
+    int device, machine, cpu;
+    uint8_t *ram;
+    struct ringside_run *run;
+};
+
+static void check(bool ok, const char *what)
+{
+    if (!ok) {
+        printf("FAILED: %s (errno %d)\n", what, errno);
+        exit(1);
+    }
+}
+
+static struct machine machine_make(void)
+{
+    struct machine m;
+    struct ringside_region ram = {.size = RAM_SIZE};
+    struct ringside_info info;
+
+    m.device = open("/dev/ringside", O_RDWR);
+    check(m.device >= 0, "open /dev/ringside");
+    check(ioctl(m.device, RINGSIDE_INFO, &info) == 0 && info.version == RINGSIDE_ABI_VERSION, "info");
+    m.machine = ioctl(m.device, RINGSIDE_CREATE_MACHINE, 0);
+    check(m.machine >= 0, "create a machine");
+    m.ram = mmap(NULL, RAM_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    ram.address = (uintptr_t)m.ram;
+    check(ioctl(m.machine, RINGSIDE_MAP, &ram) == 0, "map memory");
+    m.cpu = ioctl(m.machine, RINGSIDE_CREATE_CPU, 0);
+    check(m.cpu >= 0, "create a CPU");
+    m.run = mmap(NULL, info.run_size, PROT_READ | PROT_WRITE, MAP_SHARED, m.cpu, 0);
+    check(m.run != MAP_FAILED, "map the run page");
+    return m;
+}
+
+static void segment_set(struct ringside_segment *s, uint16_t attributes)
+{
+    *s = (struct ringside_segment){.limit = 0xffff, .attributes = attributes};
+}
+
+/* Real mode at 0:1000h, the stack below it. */
+static void state_reset(struct ringside_run *run)
+{
+    struct ringside_state *s = &run->state;
+
+    memset(run, 0, sizeof *run);
+    for (unsigned i = 0; i < RINGSIDE_SEGMENTS; i++) {
+        segment_set(&s->seg[i], i == RINGSIDE_CS ? 0x9b : i == RINGSIDE_TR ? 0x8b : i == RINGSIDE_LDTR ? 0x82 : 0x93);
+    }
+    s->gdtr_limit = s->idtr_limit = 0xffff;
+    s->rip = s->gpr[4] = 0x1000;
+    s->rflags = 2;
+    s->cr0 = 0x10;
+    s->dr6 = 0xffff0ff0;
+    s->dr7 = 0x400;
+    s->pat = 0x0007040600070406;
+    s->xcr0 = 1;
+}
+
+static void code_put(struct machine *m, const void *code, size_t size)
+{
+    memcpy(m->ram + 0x1000, code, size);
+    state_reset(m->run);
+}
+
+static uint32_t run(struct machine *m)
+{
+    int result;
+
+    do {
+        result = ioctl(m->cpu, RINGSIDE_RUN, 0);
+    } while (result < 0 ? errno == EINTR : m->run->exit == RINGSIDE_EXIT_NONE);
+    check(result == 0, "run");
+    return m->run->exit;
+}
+
+static void guest_io(struct machine *m)
+{
+    static const uint8_t code[] = {0xb0, 'x', 0xba, 0xf8, 3, 0xee, 0xe5, 0x60, 0xf4}; /* out dx,al; in ax,60h; hlt */
+
+    code_put(m, code, sizeof code);
+    check(run(m) == RINGSIDE_EXIT_IO && m->run->io.port == 0x3f8 && m->run->io.size == 1 && !m->run->io.in &&
+              (m->run->state.gpr[0] & 0xff) == 'x' && m->run->next_rip == 0x1006,
+          "OUT exits");
+    m->run->state.rip = m->run->next_rip;
+    check(run(m) == RINGSIDE_EXIT_IO && m->run->io.port == 0x60 && m->run->io.size == 2 && m->run->io.in, "IN exits");
+    m->run->state.rip = m->run->next_rip;
+    check(run(m) == RINGSIDE_EXIT_HLT && m->run->state.rip == 0x1008, "HLT exits");
+}
+
+static void guest_memory(struct machine *m)
+{
+    static const uint8_t code[] = {0xb8, 0, 0xa0, 0x8e, 0xd8, 0xc6, 6, 5, 0, 7}; /* mov byte [a000:5],7 */
+
+    code_put(m, code, sizeof code);
+    check(run(m) == RINGSIDE_EXIT_MEMORY && m->run->memory.gpa == 0xa0005 && m->run->memory.write &&
+              m->run->state.rip == 0x1005,
+          "a write to nothing exits");
+}
+
+static void guest_read_only(struct machine *m)
+{
+    static const uint8_t code[] = {0xb8, 0, 0xf0, 0x8e, 0xd8, 0xa0, 0x10, 0, 0xa2, 0x10, 0};
+    uint8_t *rom = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    struct ringside_region region = {
+        .gpa = 0xf0000, .size = 4096, .address = (uintptr_t)rom, .flags = RINGSIDE_REGION_READ_ONLY};
+
+    rom[0x10] = 0x5a;
+    check(ioctl(m->machine, RINGSIDE_MAP, &region) == 0, "map ROM");
+    code_put(m, code, sizeof code);
+    check(run(m) == RINGSIDE_EXIT_MEMORY && m->run->memory.gpa == 0xf0010 && m->run->memory.write &&
+              (m->run->state.gpr[0] & 0xff) == 0x5a,
+          "ROM is read, a write to it exits");
+    check(ioctl(m->machine, RINGSIDE_UNMAP, &region) == 0, "unmap ROM");
+    code_put(m, code, sizeof code);
+    check(run(m) == RINGSIDE_EXIT_MEMORY && !m->run->memory.write, "what was unmapped is not there");
+    check(ioctl(m->machine, RINGSIDE_UNMAP, &region) < 0 && errno == ENOENT, "unmapped twice");
+}
+
+static void guest_dirty(struct machine *m)
+{
+    static const uint8_t code[] = {0xb8, 0, 0xe0, 0x8e, 0xd8, 0xa2, 0, 0x10, 0xa0, 0, 0x20, 0xf4};
+    uint8_t *vram = mmap(NULL, 0x4000, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    uint64_t bits = 0;
+    struct ringside_region region = {
+        .gpa = 0xe0000, .size = 0x4000, .address = (uintptr_t)vram, .flags = RINGSIDE_REGION_LOG};
+    struct ringside_dirty dirty = {.gpa = 0xe0000, .size = 0x4000, .bitmap = (uintptr_t)&bits};
+
+    check(ioctl(m->machine, RINGSIDE_MAP, &region) == 0, "map with logging");
+    for (unsigned i = 0; i < 3; i++) {
+        code_put(m, code, sizeof code);
+        check(run(m) == RINGSIDE_EXIT_HLT, "the guest that writes");
+        check(ioctl(m->machine, RINGSIDE_DIRTY, &dirty) == 0 && bits == 2, "the second page alone is dirty");
+        check(ioctl(m->machine, RINGSIDE_DIRTY, &dirty) == 0 && bits == 0, "and only once");
+    }
+    check(ioctl(m->machine, RINGSIDE_UNMAP, &region) == 0, "unmap");
+}
+
+static void guest_interrupt(struct machine *m)
+{
+    static const uint8_t code[] = {0xfa, 0x90, 0xfb, 0x90, 0x90, 0xeb, 0xfe}; /* cli; nop; sti; nop; nop; jmp $ */
+    static const uint8_t handler[] = {0xb0, 1, 0xf4};
+    const uint16_t vector[2] = {0x2000, 0};
+
+    code_put(m, code, sizeof code);
+    memcpy(m->ram + 0x2000, handler, sizeof handler);
+    memcpy(m->ram + 0x20 * 4, vector, 4);
+    m->run->flags = RINGSIDE_RUN_WINDOW;
+    check(run(m) == RINGSIDE_EXIT_WINDOW && m->run->state.rip == 0x1004, "the window opens after STI's shadow");
+    m->run->flags = 0;
+    m->run->event = RINGSIDE_EVENT_VALID | 0x20;
+    check(run(m) == RINGSIDE_EXIT_HLT && m->run->state.rip == 0x2002 && !m->run->event, "the interrupt is delivered");
+    check(m->run->state.gpr[4] == 0x1000 - 6 && !(m->run->state.rflags & 0x200), "its frame");
+}
+
+static void guest_instructions(struct machine *m)
+{
+    static const uint8_t cpuid[] = {0x0f, 0xa2}, vmmcall[] = {0x0f, 1, 0xd9}, triple[] = {0xcc};
+
+    code_put(m, cpuid, sizeof cpuid);
+    check(run(m) == RINGSIDE_EXIT_INSTRUCTION && m->run->state.rip == 0x1000, "CPUID exits");
+    code_put(m, vmmcall, sizeof vmmcall);
+    check(run(m) == RINGSIDE_EXIT_INSTRUCTION, "VMMCALL exits");
+    code_put(m, triple, sizeof triple);
+    m->run->state.idtr_limit = 0;
+    check(run(m) == RINGSIDE_EXIT_SHUTDOWN, "a triple fault exits");
+    code_put(m, cpuid, sizeof cpuid);
+    m->run->state.cr0 = 0x20000010; /* NW without CD */
+    check(run(m) == RINGSIDE_EXIT_REFUSED, "an impossible state is refused");
+}
+
+static volatile struct ringside_run *alarmed;
+
+static void on_alarm(int sig)
+{
+    alarmed->immediate_exit = 1;
+}
+
+static void guest_signals(struct machine *m)
+{
+    static const uint8_t code[] = {0x40, 0xeb, 0xfd}; /* inc ax; jmp */
+    struct sigaction action = {.sa_handler = on_alarm};
+    int result;
+
+    code_put(m, code, sizeof code);
+    alarmed = m->run;
+    sigaction(SIGALRM, &action, NULL);
+    ualarm(100000, 0);
+    while ((result = ioctl(m->cpu, RINGSIDE_RUN, 0)) == 0 && !m->run->immediate_exit) {
+    }
+    check(result < 0 && errno == EINTR, "a signal ends the run");
+    check(ioctl(m->cpu, RINGSIDE_RUN, 0) == 0 && m->run->exit == RINGSIDE_EXIT_NONE, "so does immediate_exit");
+}
+
+static void guest_vectors(struct machine *m)
+{
+    static const uint8_t code[] = {0x0f, 0x58, 0xc1, 0xf4}; /* addps xmm0,xmm1 */
+    const float one[4] = {1, 2, 3, 4}, two[4] = {10, 20, 30, 40};
+    volatile double ours = 1.25;
+    double before = ours * 3;
+
+    code_put(m, code, sizeof code);
+    m->run->state.cr4 = 0x600;
+    m->run->xsave[0] = 0x7f;
+    m->run->xsave[1] = 3;
+    memcpy(m->run->xsave + 24, &(uint32_t){0x1f80}, 4);
+    memcpy(m->run->xsave + 160, one, 16);
+    memcpy(m->run->xsave + 176, two, 16);
+    m->run->xsave[512] = 3;
+    m->run->xsave_changed = 1;
+    check(run(m) == RINGSIDE_EXIT_HLT, "the guest that adds");
+    check(((float *)(m->run->xsave + 160))[3] == 44 && ours * 3 == before, "vector registers are the guest's and ours");
+}
+
+static void guests(void)
+{
+    struct machine m = machine_make();
+    static void (*const all[])(struct machine *) = {guest_io,        guest_memory,       guest_read_only, guest_dirty,
+                                                    guest_interrupt, guest_instructions, guest_signals,   guest_vectors};
+
+    for (unsigned i = 0; i < sizeof all / sizeof all[0]; i++) {
+        all[i](&m);
+        printf("guest %u ok\n", i);
+    }
+    printf("GUESTS OK\n");
+}
+
+static void hold(void)
+{
+    static const uint8_t code[] = {0xc6, 6, 0, 0x50, 1, 0xeb, 0xf9};
+    struct machine m = machine_make();
+
+    code_put(&m, code, sizeof code);
+    printf("HOLDING\n");
+    fflush(stdout);
+    run(&m);
+}
+
+/* --- random calls --- */
+
+static uint64_t seed;
+
+static uint64_t random_word(void)
+{
+    seed ^= seed << 13;
+    seed ^= seed >> 7;
+    seed ^= seed << 17;
+    return seed;
+}
+
+/* Small, page-like, ours or anything. */
+static uint64_t random_value(struct machine *m)
+{
+    switch (random_word() % 6) {
+    case 0:
+        return random_word() % 16;
+    case 1:
+        return random_word() % 64 * 4096;
+    case 2:
+        return (uintptr_t)m->ram + random_word() % 32 * 4096;
+    case 3:
+        return 1ull << random_word() % 64;
+    case 4:
+        return (uintptr_t)m->run;
+    default:
+        return random_word();
+    }
+}
+
+static void state_scramble(struct machine *m)
+{
+    uint8_t *bytes = (uint8_t *)m->run;
+
+    state_reset(m->run);
+    for (unsigned n = random_word() % 6; n; n--) {
+        unsigned at = random_word() % (sizeof *m->run - 8) & ~7u;
+        uint64_t value = random_value(m);
+        memcpy(bytes + at, &value, 8);
+    }
+    for (unsigned i = 0; i < 32; i++) {
+        m->ram[0x1000 + i] = random_word();
+    }
+}
+
+static void fuzz(unsigned long rounds)
+{
+    static const unsigned long calls[] = {RINGSIDE_INFO,  RINGSIDE_CREATE_MACHINE, RINGSIDE_MAP, RINGSIDE_UNMAP,
+                                          RINGSIDE_DIRTY, RINGSIDE_CREATE_CPU,     RINGSIDE_RUN};
+    struct machine m = machine_make();
+    struct sigaction action = {.sa_handler = on_alarm};
+    unsigned long worked = 0;
+
+    alarmed = m.run;
+    sigaction(SIGALRM, &action, NULL);
+    for (unsigned long i = 0; i < rounds; i++) {
+        int files[3] = {m.device, m.machine, m.cpu}, result;
+        unsigned call = random_word() % 7;
+        int fd = files[random_word() % 8 ? (call < 2 ? 0 : call < 6 ? 1 : 2) : random_word() % 3];
+        uint64_t argument[4] = {random_value(&m), random_value(&m), random_value(&m), random_word() % 4};
+        bool plain = call == 1 || call == 5 || call == 6;
+        if (call == 6) {
+            state_scramble(&m);
+            ualarm(3000, 0);
+        }
+        result = ioctl(fd, calls[call], plain ? random_word() % 9 == 0 : random_word() % 9 ? (uintptr_t)argument : random_value(&m));
+        worked += result >= 0;
+        if (result > 2 && plain) {
+            close(result);
+        }
+        if (i % 64 == 63) { /* a fresh one */
+            ualarm(0, 0);
+            munmap(m.run, 4096);
+            munmap(m.ram, RAM_SIZE);
+            close(m.cpu);
+            close(m.machine);
+            close(m.device);
+            m = machine_make();
+            alarmed = m.run;
+        }
+    }
+    printf("FUZZED %lu, %lu worked\n", rounds, worked);
+}
+
+static void limit(void)
+{
+    struct machine m = machine_make();
+    struct ringside_region big = {.gpa = 1u << 24, .size = 1u << 24, .address = (uintptr_t)m.ram};
+
+    setrlimit(RLIMIT_MEMLOCK, &(struct rlimit){1 << 20, 1 << 20});
+    check(ioctl(m.machine, RINGSIDE_MAP, &big) < 0 && errno == ENOMEM, "more than the limit is refused");
+    printf("LIMIT OK\n");
+}
+
+int main(int argc, char **argv)
+{
+    const char *what = argc > 1 ? argv[1] : "";
+
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    if (strcmp(what, "guest") == 0) {
+        guests();
+    } else if (strcmp(what, "hold") == 0) {
+        hold();
+    } else if (strcmp(what, "limit") == 0) {
+        limit();
+    } else if (strcmp(what, "fuzz") == 0 && argc == 4) {
+        seed = strtoull(argv[3], NULL, 0) | 1;
+        fuzz(strtoul(argv[2], NULL, 0));
+    } else {
+        fprintf(stderr, "usage: driver_try guest|hold|limit|fuzz N SEED\n");
+        return 2;
+    }
+    return 0;
+}
