@@ -433,6 +433,14 @@ static void block_drop(struct vcpu *v, struct block *b)
     }
 }
 
+void block_forget(struct vcpu *v)
+{
+    if (v->resolved && v->resolved->valid) {
+        block_drop(v, v->resolved);
+    }
+    v->resolved = NULL;
+}
+
 static void block_add(struct vcpu *v, struct block *b)
 {
     struct code_cache *c = v->cache;

@@ -578,6 +578,8 @@ void *block_resolve(struct vcpu *v); /* host code for v->rip in v's state; raise
 void cpu_sync_rip(struct vcpu *v);   /* v->rip := rip of the instruction that called the helper */
 uint64_t cpu_next_rip(struct vcpu *v);
 void block_invalidate(struct vcpu *v, uint64_t pool_offset, uint64_t len);
+/* Drops the block that the last block_resolve found or made. */
+void block_forget(struct vcpu *v);
 void code_written(struct vcpu *v, uint8_t *host, unsigned len);
 void jump_flush(struct vcpu *v, bool kernel);
 void jump_flush_page(struct vcpu *v, uint64_t linear);

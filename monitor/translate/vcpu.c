@@ -25,6 +25,7 @@
 #include "cpuid_model.h"
 #include "helpers.h"
 #include "profile.h"
+#include "step.h"
 #include "window.h"
 
 struct translate_options translate_options = {.tlb_entries = TLB_SIZE};
@@ -107,7 +108,7 @@ void engine_protect_page(struct vcpu *v, uint64_t offset)
 {
     struct translate *t = v->engine;
     uint64_t page = offset >> GUEST_PAGE_SHIFT;
-    if (t->code_cpus[page] & 1u << v->index) {
+    if (translate_options.stepping || (t->code_cpus[page] & 1u << v->index)) {
         return;
     }
     code_cpus_lock(t);
@@ -350,17 +351,22 @@ static void segment_to_state(struct cpu_segment *to, const struct segment *from)
         (to)->nmi_pending = (from)->nmi_pending;                                                   \
     } while (0)
 
-static void translate_get_state(struct engine *engine, unsigned cpu, struct cpu_state *s)
+static void registers_get(struct vcpu *v, struct cpu_state *s)
 {
-    struct translate *t = (struct translate *)engine;
-    struct vcpu *v = t->cpu[cpu];
-    memset(s, 0, sizeof *s);
     COPY_FIELDS(s, v);
     s->rflags = cpu_flags(v);
     for (unsigned i = 0; i < CPU_SEGMENTS; i++) {
         segment_to_state(&s->seg[i], &v->seg[i]);
     }
     s->interrupt_shadow = v->shadow;
+}
+
+static void translate_get_state(struct engine *engine, unsigned cpu, struct cpu_state *s)
+{
+    struct translate *t = (struct translate *)engine;
+    struct vcpu *v = t->cpu[cpu];
+    memset(s, 0, sizeof *s);
+    registers_get(v, s);
     s->tsc = clock_tsc(t->clock) + v->tsc_adjust;
     struct cpuid_cpu shown = {.index = cpu, .cpus = t->cpus};
     cpuid_model_features(&shown, s->features);
@@ -388,6 +394,26 @@ static void sanitize_xsave(uint8_t *area)
     memcpy(area + 512, header, 64);
 }
 
+static void registers_set(struct vcpu *v, const struct cpu_state *s)
+{
+    COPY_FIELDS(v, s);
+    sanitize_xsave(v->xsave);
+    cpu_set_flags(v, s->rflags);
+    for (unsigned i = 0; i < CPU_SEGMENTS; i++) {
+        segment_from_state(&v->seg[i], &s->seg[i]);
+    }
+    v->cpl = !(v->cr0 & CR0_PE) ? 0 : v->flags_sys & FLAG_VM ? 3 : SEG_DPL(v->seg[CPU_SS].attr);
+    v->shadow = s->interrupt_shadow;
+}
+
+/* Of PAE paging, from memory. */
+static void pdptes_restore(struct vcpu *v)
+{
+    if ((v->cr0 & CR0_PG) && (v->cr4 & CR4_PAE) && !cpu_long_active(v)) {
+        pdptes_load(v, v->cr3);
+    }
+}
+
 static bool translate_set_state(struct engine *engine, unsigned cpu, const struct cpu_state *s,
                                 GError **error)
 {
@@ -413,20 +439,11 @@ static bool translate_set_state(struct engine *engine, unsigned cpu, const struc
             (unsigned long long)s->cr4);
         return false;
     }
-    COPY_FIELDS(v, s);
-    sanitize_xsave(v->xsave);
-    cpu_set_flags(v, s->rflags);
-    for (unsigned i = 0; i < CPU_SEGMENTS; i++) {
-        segment_from_state(&v->seg[i], &s->seg[i]);
-    }
-    v->cpl = !(v->cr0 & CR0_PE) ? 0 : v->flags_sys & FLAG_VM ? 3 : SEG_DPL(v->seg[CPU_SS].attr);
-    v->shadow = s->interrupt_shadow;
+    registers_set(v, s);
     vcpu_reset_derived(v);
     v->single_pending = s->exception_pending && s->exception_vector == EXC_DB;
     v->pending_dr6 = v->single_pending && (v->flags_sys & FLAG_TF) ? DR6_BS : 0;
-    if ((v->cr0 & CR0_PG) && (v->cr4 & CR4_PAE) && !cpu_long_active(v)) {
-        pdptes_load(v, v->cr3);
-    }
+    pdptes_restore(v);
     return true;
 }
 
@@ -601,6 +618,54 @@ static void *cpu_main(void *arg)
     return NULL;
 }
 
+/* --- single steps --- */
+
+static void step_thread(struct vcpu *v)
+{
+    static __thread struct vcpu *here;
+    if (here != v) {
+        syscall(SYS_arch_prctl, ARCH_SET_GS, v);
+        here = v;
+    }
+}
+
+static void step_prepare(struct vcpu *v, const struct cpu_state *s)
+{
+    registers_set(v, s);
+    for (unsigned i = 0; i < CPU_SEGMENTS; i++) {
+        segment_update(v, i);
+    }
+    page_cache_flush(v);
+    tlb_flush_all(v);
+    pdptes_restore(v);
+    v->tsc_host = clock_tsc_is_host(v->engine->clock);
+    v->tsc_offset = v->tsc_host ? clock_tsc_offset(v->engine->clock) : 0;
+    v->single_pending = false;
+}
+
+/* With `run` cleared an exception is delivered and no more: its handler is the caller's. */
+bool translate_step(struct engine *engine, unsigned cpu, struct cpu_state *s)
+{
+    struct vcpu *v = ((struct translate *)engine)->cpu[cpu];
+    if (s->cr4 & ~cpuid_cr4_mask()) {
+        return false;
+    }
+    step_thread(v);
+    step_prepare(v, s);
+    atomic_fetch_and(&v->requests, ~(unsigned)REQ_PAUSE);
+    __atomic_store_n(&v->run, 0, __ATOMIC_SEQ_CST);
+    v->soft_step = true;
+    enter_guest(v);
+    v->soft_step = false;
+    block_forget(v);
+    registers_get(v, s);
+    s->exception_pending = v->single_pending;
+    s->exception_vector = v->single_pending ? EXC_DB : 0;
+    s->exception_has_error = false;
+    s->dr6 |= v->single_pending ? v->pending_dr6 : 0;
+    return true;
+}
+
 /* --- engine ops --- */
 
 static bool translate_probe(char **why)
@@ -627,6 +692,8 @@ static void options_parse(const char *text)
             translate_options.no_windows = true;
         } else if (g_str_has_prefix(words[i], "promote=")) {
             translate_options.promote_ticks = g_ascii_strtoull(words[i] + 8, NULL, 10) * 2500;
+        } else if (g_str_equal(words[i], "step")) {
+            translate_options.stepping = true;
         } else if (g_str_equal(words[i], "oneinsn")) {
             translate_options.one_instruction = true;
         } else if (g_str_has_prefix(words[i], "tlb=")) {
