@@ -382,9 +382,8 @@ static void engine_destroy(struct engine *engine)
     pthread_mutex_destroy(&k->lock);
     pthread_mutex_destroy(&k->apic_lock);
     pthread_cond_destroy(&k->changed);
-    g_free(k->slots);
+    slots_clear(&k->slots);
     g_free(k->routing);
-    g_free(k->dirty_bits);
     g_free(k->cpuid);
     g_free(k);
 }
@@ -416,9 +415,8 @@ static bool vm_create(struct kvm_engine *k, GError **error)
     if (ioctl(k->vm, KVM_ENABLE_CAP, &split) < 0) {
         return failed(error, "the interrupt controllers");
     }
-    k->slot_count =
-        (unsigned)CLAMP(ioctl(k->kvm, KVM_CHECK_EXTENSION, KVM_CAP_NR_MEMSLOTS), 32, 512);
-    k->slots = g_new0(struct kvm_slot, k->slot_count);
+    slots_init(&k->slots, &kvm_slots_ops, k, "kvm", k->memory,
+               (unsigned)CLAMP(ioctl(k->kvm, KVM_CHECK_EXTENSION, KVM_CAP_NR_MEMSLOTS), 32, 512));
     k->routing = g_malloc0(sizeof *k->routing + KVM_PINS * sizeof k->routing->entries[0]);
     return true;
 }

@@ -11,6 +11,7 @@
 #include <stdatomic.h>
 
 #include "engine.h"
+#include "slots.h"
 
 #define KVM_MAX_CPUS     32u
 #define KVM_PINS         24u /* of the IO-APIC */
@@ -38,13 +39,6 @@ struct kvm_cpu {
     uint32_t timer_initial, timer_left;
 };
 
-struct kvm_slot {
-    uint64_t gpa, size;
-    uint8_t *host;
-    uint32_t flags;
-    bool used, keep;
-};
-
 struct kvm_engine {
     const struct engine_ops *ops;
     int kvm, vm;
@@ -58,13 +52,10 @@ struct kvm_engine {
     pthread_mutex_t apic_lock; /* an APIC's state is taken out and put back, or it gets a message */
     atomic_bool extint;
     struct kvm_cpu cpu[KVM_MAX_CPUS];
-    struct kvm_slot *slots;
-    unsigned slot_count;
+    struct slots slots;
     struct kvm_irq_routing *routing; /* KVM_PINS entries at most */
     uint64_t route_address[KVM_PINS];
     uint32_t route_data[KVM_PINS];
-    uint64_t *dirty_bits;
-    size_t dirty_bytes;
     struct kvm_cpuid2 *cpuid; /* of CPU 0, as set */
 };
 
@@ -73,6 +64,7 @@ void kvm_guest_close(struct kvm_engine *k);
 void kvm_guest_open(struct kvm_engine *k);
 
 /* memory.c; machine lock held */
+extern const struct slots_ops kvm_slots_ops;
 void kvm_memory_changed(struct engine *engine);
 void kvm_dirty_sync(struct engine *engine, uint64_t pool_offset, uint64_t len);
 
