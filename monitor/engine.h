@@ -48,6 +48,7 @@ struct engine_config {
     struct clock *clock;
     const struct cpu_bus *bus; /* stays the caller's */
     const char *options;       /* engine-specific switches ("nochain,oneinsn,tlb=16,cache=1M"), or NULL */
+    const struct engine_ops *stepper; /* an engine that has step(), for those that need one */
 };
 
 /* Local APICs inside the engine; the machine's lapic device then only keeps their state for state files. */
@@ -87,12 +88,18 @@ struct engine_ops {
     void (*dirty_rearm)(struct engine *engine, uint64_t pool_offset, uint64_t len);
     /* Optional: the dirty map over [pool_offset, +len) is about to be read; put in what the engine knows. */
     void (*dirty_sync)(struct engine *engine, uint64_t pool_offset, uint64_t len);
+    /* Optional: one instruction at a time, for engines that leave to this one what their hardware
+     * does not do. Such an engine is created with the option "step" and never run; each CPU is
+     * stepped by one thread, always the same. Carries out the instruction at `state`, or delivers
+     * the exception that it raises. False: the state has something that this engine does not know;
+     * it is unchanged. */
+    bool (*step)(struct engine *engine, unsigned cpu, struct cpu_state *state);
     const struct engine_apic_ops *apic; /* NULL: the lapic device works */
     /* The TSC frequency, brand and so on as the guest's CPUID tells them; for `info` and SMBIOS. */
     const char *(*cpu_model)(struct engine *engine);
 };
 
-extern const struct engine_ops kvm_engine, translate_engine;
+extern const struct engine_ops kvm_engine, driver_engine, translate_engine;
 
 /* The engines of this build in order of preference, NULL-terminated. */
 extern const struct engine_ops *const engines[];

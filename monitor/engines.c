@@ -11,7 +11,17 @@
 extern const struct engine_ops translate_engine __attribute__((weak));
 #endif
 
-const struct engine_ops *const engines[] = {&kvm_engine, &translate_engine, NULL};
+const struct engine_ops *const engines[] = {&kvm_engine, &driver_engine, &translate_engine, NULL};
+
+const struct engine_ops *engines_stepper(void)
+{
+    for (unsigned i = 0; engines[i]; i++) {
+        if (engines[i]->step) {
+            return engines[i];
+        }
+    }
+    return NULL;
+}
 
 char *engines_reason(const struct engine_ops *running)
 {

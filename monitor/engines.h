@@ -8,3 +8,5 @@
 
 /* Why `running` and no faster engine: one sentence (g_free), NULL when there is nothing to say. */
 char *engines_reason(const struct engine_ops *running);
+/* The one that carries out single instructions for others; NULL: this build has none. */
+const struct engine_ops *engines_stepper(void);

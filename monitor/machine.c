@@ -373,6 +373,7 @@ static bool create_engine(struct machine *m, GError **error)
         .clock = m->clock,
         .bus = &m->cpu_bus,
         .options = m->config.engine_options,
+        .stepper = engines_stepper(),
     };
 
     machine_init_cpu_bus(m);

@@ -25,7 +25,6 @@
 #include "cpuid_model.h"
 #include "helpers.h"
 #include "profile.h"
-#include "step.h"
 #include "window.h"
 
 struct translate_options translate_options = {.tlb_entries = TLB_SIZE};
@@ -643,8 +642,10 @@ static void step_prepare(struct vcpu *v, const struct cpu_state *s)
     v->single_pending = false;
 }
 
-/* With `run` cleared an exception is delivered and no more: its handler is the caller's. */
-bool translate_step(struct engine *engine, unsigned cpu, struct cpu_state *s)
+/* Translations and TLB entries are forgotten, since the guest changes code and page tables without
+ * our knowledge. With `run` cleared an exception is delivered and no more: its handler is the
+ * caller's. */
+static bool translate_step(struct engine *engine, unsigned cpu, struct cpu_state *s)
 {
     struct vcpu *v = ((struct translate *)engine)->cpu[cpu];
     if (s->cr4 & ~cpuid_cr4_mask()) {
@@ -693,7 +694,9 @@ static void options_parse(const char *text)
         } else if (g_str_has_prefix(words[i], "promote=")) {
             translate_options.promote_ticks = g_ascii_strtoull(words[i] + 8, NULL, 10) * 2500;
         } else if (g_str_equal(words[i], "step")) {
-            translate_options.stepping = true;
+            translate_options.stepping = translate_options.no_windows = true;
+            translate_options.tlb_entries = 16;
+            translate_options.cache_size = 1 << 20;
         } else if (g_str_equal(words[i], "oneinsn")) {
             translate_options.one_instruction = true;
         } else if (g_str_has_prefix(words[i], "tlb=")) {
@@ -915,5 +918,6 @@ const struct engine_ops translate_engine = {
     .memory_changed = translate_memory_changed,
     .code_written = translate_code_written,
     .dirty_rearm = translate_dirty_rearm,
+    .step = translate_step,
     .cpu_model = translate_cpu_model,
 };

@@ -39,7 +39,8 @@ struct code_range {
 
 struct translate_options {
     bool no_chain, one_instruction, no_windows, profile;
-    bool stepping; /* see step.h: no translation outlives its instruction, so none is protected */
+    bool stepping; /* engine_ops.step: no translation outlives its instruction, so none is protected
+                    */
     uint64_t promote_ticks; /* TSC ticks that an address space runs before it gets windows */
     unsigned tlb_entries;
     size_t cache_size;
