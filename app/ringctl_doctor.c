@@ -8,7 +8,8 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#include "probe.h"
+#include "driver/probe.h"
+#include "kvm/probe.h"
 #include "ringctl.h"
 
 #define SPACE_MIB_MIN  4096u
@@ -121,25 +122,38 @@ static void check_memory(void)
     }
 }
 
-static bool check_kvm(void)
+/* KVM, else our driver, else the translator; and what is in the way of the better ones. */
+static bool check_engine(void)
 {
-    struct kvm_facts facts;
-    g_autofree char *sentence = NULL;
-    enum kvm_problem problem;
+    struct kvm_facts kvm;
+    struct driver_facts driver;
+    g_autofree char *kvm_sentence = NULL, *driver_sentence = NULL;
+    bool kvm_works, driver_works = false, svm;
 
-    kvm_facts_gather("", &facts);
-    problem = kvm_explain(&facts, &sentence);
-    if (problem == KVM_WORKS) {
+    kvm_facts_gather("", &kvm);
+    svm = kvm.svm;
+    kvm_works = kvm_explain(&kvm, &kvm_sentence) == KVM_WORKS;
+    kvm_facts_clear(&kvm);
+    if (!kvm_works) {
+        driver_facts_gather(&driver);
+        driver_works = driver_explain(&driver, &driver_sentence) == DRIVER_WORKS;
+    }
+    if (kvm_works) {
         tell("ok", "engine",
-             facts.svm ? "kvm: machines run on the processor itself (AMD-V)."
-                       : "kvm: machines run on the processor itself (VT-x).");
+             svm ? "kvm: machines run on the processor itself (AMD-V)."
+                 : "kvm: machines run on the processor itself (VT-x).");
+    } else if (driver_works) {
+        tell("ok", "engine",
+             "driver: machines run on the processor itself (AMD-V), by Ringside's own driver.");
     } else {
         tell("slow", "engine",
              "translate: machines run, but several times slower than on the processor itself.");
-        tell("", "", sentence);
+        tell("", "", kvm_sentence);
+        if (driver.node) {
+            tell("", "", driver_sentence);
+        }
     }
-    kvm_facts_clear(&facts);
-    return problem == KVM_WORKS;
+    return kvm_works || driver_works;
 }
 
 bool ringctl_doctor(const struct ringctl_command *command, int argc, char **argv, GError **error)
@@ -154,7 +168,7 @@ bool ringctl_doctor(const struct ringctl_command *command, int argc, char **argv
     runs = check_firmware() && runs;
     runs = check_library() && runs;
     check_memory();
-    fast = check_kvm();
+    fast = check_engine();
     if (!runs) {
         return ringctl_fail(error, RINGCTL_FAILED,
                             "Machines cannot run here until what is marked NO is put right.");

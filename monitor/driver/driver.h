@@ -47,6 +47,7 @@ struct driver_engine {
     int device, machine;
     size_t run_size;
     unsigned cpus;
+    bool profile; /* log at the end how often the CPUs did what */
     struct memory *memory;
     struct clock *clock;
     const struct cpu_bus *bus;

@@ -12,7 +12,7 @@
 #define RFLAGS_FIXED 2u
 #define ATTRIBUTE_P  0x80u
 #define ATTRIBUTE_L  0x2000u
-#define EXCEPTION_DB 1u
+#define ATTRIBUTES_STACK 0xc093u /* flat, writable */
 
 _Static_assert((int)RINGSIDE_SEGMENTS == CPU_SEGMENTS && (int)RINGSIDE_TR == CPU_TR,
                "the same order");
@@ -62,13 +62,21 @@ static void segments_load(struct ringside_state *r, const struct cpu_state *s)
     r->cpl = privilege(s);
 }
 
-/* A null SS of 64-bit code has its privilege in DPL all the same. */
+/* AMD's SYSRET leaves a null SS as it is, and a null segment has no privilege level for the others who use cpu_state: SS
+ * becomes one that can be used, which 64-bit code cannot tell from a null one. */
 static void segments_store(struct cpu_state *s, const struct ringside_state *r)
 {
+    struct cpu_segment *ss = &s->seg[CPU_SS];
+
     for (unsigned i = 0; i < CPU_SEGMENTS; i++) {
         s->seg[i] = segment_from_run(&r->seg[i]);
     }
-    s->seg[CPU_SS].attributes = (s->seg[CPU_SS].attributes & ~0x60) | r->cpl << 5;
+    if (ss->unusable && r->cpl) {
+        ss->attributes = ATTRIBUTES_STACK;
+        ss->limit = UINT32_MAX;
+        ss->unusable = false;
+    }
+    ss->attributes = (ss->attributes & ~0x60) | r->cpl << 5;
 }
 
 /* --- registers --- */

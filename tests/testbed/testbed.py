@@ -7,6 +7,8 @@ script as job, and returns the script's exit status and everything that came out
 In it, / is the initramfs: busybox's commands, /guest/vmlinux and /guest/initrd for machines to boot,
 /dev/kvm (unless modules says otherwise), RINGSIDE_MONITOR set. See HACKING.md, "The testbed".
 """
+import atexit
+import functools
 import glob
 import hashlib
 import os
@@ -74,6 +76,21 @@ def base():
             out.write(images.pack_folder(root))
     tag = hashlib.sha256((INIT + repr(MODULES) + images.initramfs()).encode()).hexdigest()[:12]
     return images.made("testbed-%s.cpio" % tag, make)
+
+
+@functools.cache
+def driver_module():
+    """driver/ built for the testbed's kernel: the path of ringside.ko. A Skip without the kernel's headers."""
+    version = os.path.basename(glob.glob(images.kernel_package() + "/lib/modules/*")[0])
+    headers = "/usr/src/linux-headers-" + version
+    if not os.path.isdir(headers):
+        raise Skip("the headers of the testbed's kernel are not installed: apt-get install linux-headers-" + version)
+    need("make", "gcc")
+    folder = tempfile.mkdtemp(prefix="rg-driver-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    shutil.copytree(os.path.join(HERE, "../../driver"), folder, dirs_exist_ok=True)
+    run_program("make", "-C", folder, "KDIR=" + headers)
+    return folder + "/ringside.ko"
 
 
 def libraries(program):

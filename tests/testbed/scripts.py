@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Scripts for the testbed that the tests of several engines share.
+
+The guests' kernels do not check whether the 8254 ticks (no_timer_check): they give it 40 ms, and the monitor's thread
+may wait for a processor that long in here.
+"""
+
+BOOT = """ringside-monitor -e %s -m 256 -c %d -k /guest/vmlinux -i /guest/initrd --timeout 100 \
+    -a 'console=ttyS0 no_timer_check %s' -s file:/tmp/serial && status=0 || status=$?
+cat /tmp/serial
+exit $status
+"""
+
+GRUB = """serial --unit=0
+terminal_output serial
+echo HELLO FROM GRUB
+halt
+"""
+
+# A machine of the library and what one does with it; $engine is kvm unless it is set.
+LIBRARY = """
+folder=/root/.local/share/ringside/machines/m
+await() { # WORDS on the serial port
+    i=0
+    while ! grep -q "$1" /tmp/serial 2>/dev/null; do
+        i=$((i+1))
+        [ $i -lt 900 ] || { echo "NO $1"; tail -40 /tmp/serial; cat $folder/monitor.log; return 1; }
+        sleep 0.1
+    done
+}
+absent() { # WORDS: the serial port has not said them ("! grep" would not end sh -e)
+    if grep "$1" /tmp/serial; then echo "SAID TOO MUCH"; return 1; fi
+}
+under() { # ENGINE: the suspended machine goes on under it
+    absent "MEMORY CHANGED"
+    mv /tmp/serial /tmp/serial.before
+    sed -i "s/^engine=.*/engine=$1/" $folder/machine.ini
+    ringctl start m || { cat $folder/monitor.log; return 1; }
+    [ "$(ringctl info m | sed -n 's/^engine *//p')" = $1 ]
+    echo "UNDER $1 at $(cut -d' ' -f1 /proc/uptime)"
+}
+make() { # CPUS APPEND
+    ringctl create m --memory 256 --cpus $1 --engine ${engine:-kvm} --kernel /guest/vmlinux --initrd /guest/initrd \
+        --append "console=ttyS0 no_timer_check $2" --serial /tmp/serial
+    ringctl start m
+}
+"""

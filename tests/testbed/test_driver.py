@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Our kernel module, and the engine that uses it: alone, beside KVM, and with machines that change engines."""
+import os
+
+import testbed  # first: it knows where the others are
+import images
+from harness import BUILD, check, main, test
+from scripts import BOOT, GRUB, LIBRARY
+
+TRY = os.path.join(os.path.abspath(BUILD), "tests/testbed/driver_try")
+KVM = ("irqbypass", "kvm", "ccp", "kvm-amd")
+
+# The kernel's log must have nothing in it that a kernel says of bugs; no page stays pinned.
+CLEAN = """
+clean() {
+    if dmesg | grep -E "BUG|WARNING|Oops|Call Trace|unchecked MSR|general protection|lockup|stall|Bad page"; then
+        dmesg | tail -60; return 1
+    fi
+}
+pinned() { # each processor counts by itself
+    cat /proc/sys/vm/stat_refresh
+    [ "$(sed -n 's/^nr_foll_pin_acquired //p' /proc/vmstat)" = "$(sed -n 's/^nr_foll_pin_released //p' /proc/vmstat)" ] ||
+        { grep foll_pin /proc/vmstat; return 1; }
+}
+engine=driver
+"""
+CLEAN_END = """
+pinned; clean; rmmod ringside; clean
+"""
+
+
+def run(bench, script, *, modules=("ringside",), files=None, **how):
+    files = {"/lib/ringside.ko": testbed.driver_module(), "/bin/driver_try": TRY, **(files or {})}
+    return testbed.run(bench, LIBRARY + CLEAN + script, modules=modules, files=files, **how)
+
+
+@test
+def module_loads_runs_small_guests_and_unloads(bench):
+    run(bench, """
+        [ -c /dev/ringside ]
+        driver_try guest
+        echo alice:x:1000:1000::/tmp:/bin/sh >> /etc/passwd; chmod 666 /dev/ringside
+        su alice -c "driver_try limit"
+    """ + CLEAN_END, cpus=2, seconds=20).expect("GUESTS OK", "LIMIT OK")
+
+
+@test
+def random_calls_leave_the_log_clean(bench):
+    run(bench, """
+        echo alice:x:1000:1000::/tmp:/bin/sh >> /etc/passwd; chmod 666 /dev/ringside
+        su alice -c "driver_try fuzz 5000 1" & su alice -c "driver_try fuzz 5000 2"; wait $!
+    """ + CLEAN_END, cpus=2, seconds=30).expect("FUZZED 5000")
+
+
+@test
+def is_not_loaded_without_the_hardware(bench):
+    run(bench, """
+        if insmod /lib/ringside.ko; then exit 1; fi
+        ringctl doctor || echo STATUS $?
+    """, modules=[], cpu="qemu64,-svm", seconds=20).expect("STATUS 5")
+
+
+@test
+def killed_monitor_leaves_nothing_and_busy_module_stays(bench):
+    run(bench, """
+        make 2 "quiet do=count"
+        await "COUNT 2[^0-9]"
+        if rmmod ringside; then exit 1; fi
+        kill -9 $(cat $folder/lock)
+        i=0; while ! rmmod ringside 2>/dev/null && [ $i -lt 50 ]; do i=$((i+1)); sleep 0.1; done
+        [ ! -e /sys/module/ringside ]; pinned; clean
+        insmod /lib/ringside.ko; driver_try hold & sleep 0.3; kill -9 $!; sleep 0.2
+    """ + CLEAN_END, cpus=2, seconds=40)
+
+
+@test
+def takes_the_hardware_from_nobody(bench):
+    run(bench, """
+        make 1 "quiet do=wait"; await WAITING
+        if ringside-monitor -e kvm -k /guest/vmlinux; then exit 1; fi
+        ringctl doctor || true
+        ringctl stop --force m
+        sed -i s/engine=driver/engine=kvm/ $folder/machine.ini; rm /tmp/serial; ringctl start m; await WAITING
+        if ringside-monitor -e driver -k /guest/vmlinux; then exit 1; fi
+        if driver_try guest; then exit 1; fi
+        ringctl stop --force m; sleep 0.3
+        driver_try guest
+    """ + CLEAN_END, modules=KVM + ("ringside",), cpus=2, seconds=60).expect(
+        "holds the processor's AMD-V", "KVM, with a running machine, holds", "FAILED: create a machine (errno 16)",
+        "GUESTS OK")
+
+
+@test
+def chosen_by_itself_without_kvm(bench):
+    run(bench, """
+        ringctl doctor
+        make 1 "quiet do=wait"; ringctl stop --force m
+        sed -i s/engine=driver/engine=auto/ $folder/machine.ini
+        ringctl start m; ringctl info m; ringctl stop --force m
+    """ + CLEAN_END).expect("ok   engine     driver: ", "engine         driver")
+
+
+@test
+def one_processor_to_userspace_and_power_off(bench):
+    run(bench, "(" + BOOT % ("driver", 1, "quiet") + ")" + CLEAN_END).expect("USERSPACE", "CPUS 1")
+
+
+@test
+def two_processors(bench):
+    run(bench, "(" + BOOT % ("driver", 2, "quiet") + ")" + CLEAN_END, cpus=2, seconds=90).expect("USERSPACE", "CPUS 2")
+
+
+@test
+def firmware_and_grub(bench):
+    iso = images.grub_iso("testbed-grub", GRUB, {})
+    run(bench, """
+        ringside-monitor -e driver -m 256 --cdrom /grub.iso -s file:/tmp/serial --timeout 60
+        cat /tmp/serial
+    """ + CLEAN_END, files={"/grub.iso": iso}).expect("HELLO FROM GRUB")
+
+
+@test
+def triple_fault_is_told(bench):
+    run(bench, "(" + BOOT.replace("exit $status", "[ $status = 101 ]") % ("driver", 1, "quiet do=reboot reboot=t") + ")" +
+        CLEAN_END).expect("USERSPACE")
+
+
+@test
+def two_machines_at_once(bench):
+    run(bench, """
+        for n in 1 2; do
+            ringside-monitor -e driver -m 128 -k /guest/vmlinux -i /guest/initrd --timeout 100 \\
+                -a 'console=ttyS0 no_timer_check quiet' -s file:/tmp/serial$n &
+        done
+        wait
+        cat /tmp/serial1; echo; cat /tmp/serial2
+        grep -q USERSPACE /tmp/serial1; grep -q USERSPACE /tmp/serial2
+    """ + CLEAN_END, cpus=2, seconds=60)
+
+
+@test
+def pauses_do_no_harm(bench):
+    log = run(bench, """
+        make 2 "quiet do=count"
+        await "COUNT 5[^0-9]"
+        i=0; while [ $i -lt 25 ]; do ringctl pause m; ringctl resume m; i=$((i+1)); done
+        ringctl suspend m; mv /tmp/serial /tmp/serial.before; ringctl start m
+        await "COUNT 60[^0-9]"; absent "MEMORY CHANGED"; cat /tmp/serial.before /tmp/serial
+        ringctl stop --force m; sleep 0.3
+    """ + CLEAN_END, cpus=2, seconds=90).expect("COUNT 60").log
+    counts = [int(line.split()[1]) for line in log.splitlines() if line.startswith("COUNT ")]
+    check(counts == list(range(1, len(counts) + 1)), "the count jumped: %s" % counts)
+
+
+@test
+def from_engine_to_engine(bench):
+    run(bench, """
+        make 2 "quiet do=count"
+        await "COUNT 10[^0-9]"; ringctl suspend m; tail -1 /tmp/serial
+        under kvm
+        await "COUNT 20[^0-9]"; ringctl suspend m; tail -1 /tmp/serial
+        under driver
+        await "COUNT 30[^0-9]"; ringctl suspend m; tail -1 /tmp/serial
+        under translate
+        await "COUNT [0-9]"; ringctl suspend m; tail -1 /tmp/serial
+        under driver
+        await "COUNT 60[^0-9]"; absent "MEMORY CHANGED"; tail -1 /tmp/serial
+        ringctl stop --force m; sleep 0.3
+    """ + CLEAN_END, modules=KVM + ("ringside",), cpus=2, seconds=120).expect("COUNT 60")
+
+
+@test
+def memory_map_changes_under_running_processors(bench):
+    run(bench, "(" + BOOT % ("driver", 2, "quiet do=remap") + ")" + CLEAN_END, cpus=2, seconds=60).expect("REMAPPED 30")
+
+
+@test
+def screen_shows_what_changed(bench):
+    run(bench, """
+        cp /bzImage /guest/vmlinux; make 1 "console=tty0"
+        await "Serial: 8250"; ringctl screenshot m /tmp/first.png
+        await "USERSPACE"; ringctl screenshot m /tmp/second.png
+        if cmp -s /tmp/first.png /tmp/second.png; then exit 1; fi
+        ringctl stop --force m; sleep 0.3
+    """ + CLEAN_END, files={"/bzImage": images.kernel()}, seconds=90)
+
+
+main()
