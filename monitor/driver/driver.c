@@ -23,6 +23,7 @@
 
 #define KICK_SIGNAL SIGUSR1
 #define REKICK_NS   2000000l
+#define SETTLE_TRIES 16u
 #define RFLAGS_IF   0x200u
 #define RFLAGS_TF   0x100u
 #define VECTOR_NMI  2u
@@ -131,6 +132,13 @@ static void gate_leave(struct driver_cpu *v)
 
 static void cpu_shut_down(struct driver_cpu *v)
 {
+    const struct ringside_state *s = &v->run->state;
+
+    device_log("driver",
+               "CPU %u shut down at RIP %" G_GINT64_MODIFIER "x, CR2 %" G_GINT64_MODIFIER
+               "x, CR3 %" G_GINT64_MODIFIER "x, event %" G_GINT64_MODIFIER "x",
+               v->index, (uint64_t)s->rip, (uint64_t)s->cr2, (uint64_t)s->cr3,
+               (uint64_t)v->run->event);
     v->rest->activity = CPU_SHUTDOWN;
     v->engine->bus->shutdown(v->engine->bus->opaque, v->index);
 }
@@ -242,24 +250,41 @@ static void cpu_refused(struct driver_cpu *v, int error_errno)
 
 /* --- the run loop --- */
 
+static void cpu_turn(struct driver_cpu *v)
+{
+    int result = ioctl(v->fd, RINGSIDE_RUN, 0), error_errno = errno;
+
+    gate_leave(v);
+    v->turns++;
+    if (result == 0) {
+        handle_exit(v);
+    } else if (error_errno != EINTR) {
+        cpu_refused(v, error_errno);
+    }
+}
+
 static void cpu_enter(struct driver_cpu *v)
 {
-    int result, error_errno;
-
     __atomic_store_n(&v->run->immediate_exit, 0, __ATOMIC_SEQ_CST);
     gate_enter(v);
     if (atomic_load(&v->requests)) {
         gate_leave(v);
         return;
     }
-    v->turns++;
-    result = ioctl(v->fd, RINGSIDE_RUN, 0);
-    error_errno = errno;
-    gate_leave(v);
-    if (result == 0) {
-        handle_exit(v);
-    } else if (error_errno != EINTR) {
-        cpu_refused(v, error_errno);
+    cpu_turn(v);
+}
+
+/* An interrupt that has been acknowledged gets into the guest before the CPU counts as paused,
+ * since cpu_state cannot tell of it. The driver delivers first and then looks at immediate_exit. */
+static void cpu_settle(struct driver_cpu *v)
+{
+    for (unsigned i = 0; i < SETTLE_TRIES && (v->run->event & RINGSIDE_EVENT_VALID); i++) {
+        if (v->rest->activity != CPU_RUNNING || v->stuck) {
+            break;
+        }
+        gate_enter(v);
+        v->run->immediate_exit = 1;
+        cpu_turn(v);
     }
 }
 
@@ -386,6 +411,7 @@ static void *cpu_main(void *opaque)
     my_run = v->run;
     while (!(atomic_load(&v->requests) & DRIVER_EXIT)) {
         if (atomic_load(&v->requests) & DRIVER_PAUSE) {
+            cpu_settle(v);
             cpu_park(v);
         } else {
             cpu_run_once(v);
@@ -416,8 +442,12 @@ static void engine_destroy(struct engine *engine)
     struct driver_engine *d = (struct driver_engine *)engine;
 
     for (unsigned i = 0; i < d->cpus; i++) {
-        device_log("driver", "CPU %u: %" G_GUINT64_FORMAT " turns, %" G_GUINT64_FORMAT " steps", i,
-                   d->cpu[i].turns, d->cpu[i].steps);
+        if (d->profile) {
+            device_log("profile",
+                       "cpu %u: %12" G_GUINT64_FORMAT " turns, %12" G_GUINT64_FORMAT
+                       " steps by the translator",
+                       i, d->cpu[i].turns, d->cpu[i].steps);
+        }
         cpu_destroy(&d->cpu[i]);
     }
     if (d->machine >= 0) {
@@ -519,7 +549,7 @@ static bool stepper_create(struct driver_engine *d, const struct engine_config *
 static struct engine *engine_create(const struct engine_config *config, GError **error)
 {
     struct driver_engine *d = g_new0(struct driver_engine, 1);
-    struct sigaction action = {.sa_handler = kick_handler};
+    struct sigaction action = {.sa_handler = kick_handler, .sa_flags = SA_RESTART};
     bool ok;
 
     *d = (struct driver_engine){.ops = &driver_engine,
@@ -528,7 +558,8 @@ static struct engine *engine_create(const struct engine_config *config, GError *
                                 .cpus = CLAMP(config->cpus, 1, DRIVER_MAX_CPUS),
                                 .memory = config->memory,
                                 .clock = config->clock,
-                                .bus = config->bus};
+                                .bus = config->bus,
+                                .profile = config->options && strstr(config->options, "profile")};
     for (unsigned i = 0; i < d->cpus; i++) {
         d->cpu[i] =
             (struct driver_cpu){.engine = d, .index = i, .fd = -1, .requests = DRIVER_PAUSE};
