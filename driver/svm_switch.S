@@ -45,11 +45,12 @@ SYM_FUNC_START(rs_svm_enter)
 	mov	REG(15)(%rdi), %r15
 	mov	REG(7)(%rdi), %rdi
 
-	sti
+	/* STI's shadow covers VMRUN: the guest's turn does not end before it has begun. */
 	vmload	%rax
+	sti
 	vmrun	%rax
-	vmsave	%rax
 	cli
+	vmsave	%rax
 
 	/* RAX and RSP are the host's again. */
 	mov	(%rsp), %rax
