@@ -130,7 +130,7 @@ echo "TOUCHED bad=$bad"
 for cpu in 1 2 3; do while :; do :; done & done
 pam() { printf $1 | dd of=/sys/bus/pci/devices/0000:00:00.0/config bs=1 seek=144 conv=notrunc 2>/dev/null; }
 i=0
-while [ $i -lt 100 ]; do pam '\060'; pam '\000'; i=$((i+1)); done
+while [ $i -lt 40 ]; do pam '\060'; pam '\000'; i=$((i+1)); done
 pam '\060'
 echo "REMAPPED $(hexdump -s 144 -n 1 -e '1/1 "%x"' /sys/bus/pci/devices/0000:00:00.0/config)"
 """,
