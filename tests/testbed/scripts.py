@@ -5,7 +5,7 @@ The guests' kernels do not check whether the 8254 ticks (no_timer_check): they g
 may wait for a processor that long in here.
 """
 
-BOOT = """ringside-monitor -e %s -m 256 -c %d -k /guest/vmlinux -i /guest/initrd --timeout 100 \
+BOOT = """ringside-monitor -e %s -m 256 -c %d -k /guest/vmlinux -i /guest/initrd --timeout 200 \
     -a 'console=ttyS0 no_timer_check %s' -s file:/tmp/serial && status=0 || status=$?
 cat /tmp/serial
 exit $status
@@ -24,7 +24,7 @@ await() { # WORDS on the serial port
     i=0
     while ! grep -q "$1" /tmp/serial 2>/dev/null; do
         i=$((i+1))
-        [ $i -lt 900 ] || { echo "NO $1"; tail -40 /tmp/serial; cat $folder/monitor.log; return 1; }
+        [ $i -lt 1800 ] || { echo "NO $1"; tail -40 /tmp/serial; cat $folder/monitor.log; return 1; }
         sleep 0.1
     done
 }

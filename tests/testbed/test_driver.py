@@ -124,7 +124,7 @@ def triple_fault_is_told(bench):
 def two_machines_at_once(bench):
     run(bench, """
         for n in 1 2; do
-            ringside-monitor -e driver -m 128 -k /guest/vmlinux -i /guest/initrd --timeout 100 \\
+            ringside-monitor -e driver -m 128 -k /guest/vmlinux -i /guest/initrd --timeout 200 \\
                 -a 'console=ttyS0 no_timer_check quiet' -s file:/tmp/serial$n &
         done
         wait

@@ -8,9 +8,11 @@ In it, / is the initramfs: busybox's commands, /guest/vmlinux and /guest/initrd 
 /dev/kvm (unless modules says otherwise), RINGSIDE_MONITOR set. See HACKING.md, "The testbed".
 """
 import atexit
+import ctypes
 import functools
 import glob
 import hashlib
+import mmap
 import os
 import re
 import shutil
@@ -26,7 +28,8 @@ import images
 from harness import MONITOR, RINGCTL, PATIENCE, Failure, Skip, check, need, note, run as run_program
 
 MODULES = ("irqbypass", "kvm", "ccp", "kvm-amd")
-# Quick to boot; the TSC is the host's, which the kernel cannot find out under TCG.
+# Quick to boot; the TSC is the host's, which the kernel cannot find out under TCG, nor its frequency when the host is busy
+# (its clock could run several times too fast).
 APPEND = "console=ttyS0 quiet mitigations=off nokaslr no_timer_check tsc=reliable clocksource=tsc panic=-1"
 
 # Exit statuses go through isa-debug-exit, which makes (v << 1) | 1 of v: 16 + status cannot be
@@ -127,11 +130,30 @@ def overlay(root, script, modules, files):
     images.write_file(root + "/job/modules", "\n".join(modules) + "\n")
 
 
+@functools.cache
+def tsc_khz():
+    """The frequency of this computer's TSC; each pair of readings is the least interrupted of several."""
+    code = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+    code.write(bytes.fromhex("0f31 48c1e220 4809d0 c3"))  # rdtsc; shl rdx,32; or rax,rdx; ret
+    rdtsc = ctypes.CFUNCTYPE(ctypes.c_uint64)(ctypes.addressof(ctypes.c_char.from_buffer(code)))
+
+    def instant():
+        tries = [(rdtsc(), time.monotonic_ns(), rdtsc()) for _ in range(50)]
+        before, now, after = min(tries, key=lambda t: t[2] - t[0])
+        return (before + after) // 2, now
+
+    first = instant()
+    time.sleep(0.1)
+    last = instant()
+    return (last[0] - first[0]) * 1000000 // (last[1] - first[1])
+
+
 def command(initrd, cpus, memory, cpu):
     return ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", cpu, "-smp", str(cpus),
             "-m", str(memory), "-nodefaults", "-nographic", "-no-reboot", "-serial", "stdio",
             "-device", "isa-debug-exit,iobase=0xf4,iosize=4",
-            "-kernel", images.vmlinux(), "-initrd", initrd, "-append", APPEND]
+            "-kernel", images.vmlinux(), "-initrd", initrd, "-append",
+            APPEND + " tsc_early_khz=%d" % tsc_khz()]
 
 
 def status_of(code, log):
