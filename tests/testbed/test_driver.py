@@ -1,5 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Our kernel module, and the engine that uses it: alone, beside KVM, and with machines that change engines."""
+"""Our kernel module, and the engine that uses it: alone, beside KVM, and with machines that change engines.
+
+QEMU runs the testbed's processors in turn here (threads="single"). With a thread each, one boot in some fifteen with two
+processors ends in a triple fault of the guest or of the testbed: a VMRUN comes back with the host's state in the VMCB and
+a fault of the host's page tables in the nested ones, as if nested paging had stayed on; or one of the testbed's processors
+stands still. Why is not known. Machines under KVM did not show it (24 boots). RINGSIDE_THREADS=multi runs the tests so.
+"""
 import os
 
 import testbed  # first: it knows where the others are
@@ -31,7 +37,8 @@ pinned; clean; rmmod ringside; clean
 
 def run(bench, script, *, modules=("ringside",), files=None, **how):
     files = {"/lib/ringside.ko": testbed.driver_module(), "/bin/driver_try": TRY, **(files or {})}
-    return testbed.run(bench, LIBRARY + CLEAN + script, modules=modules, files=files, **how)
+    threads = os.environ.get("RINGSIDE_THREADS", "single")
+    return testbed.run(bench, LIBRARY + CLEAN + script, modules=modules, files=files, threads=threads, **how)
 
 
 @test
@@ -161,7 +168,7 @@ def from_engine_to_engine(bench):
         under driver
         await "COUNT 30[^0-9]"; absent "MEMORY CHANGED"; tail -1 /tmp/serial
         ringctl stop --force m; sleep 0.3
-    """ + CLEAN_END, modules=KVM + ("ringside",), cpus=2, seconds=120).expect("COUNT 30")
+    """ + CLEAN_END, modules=KVM + ("ringside",), cpus=2, seconds=120).expect("UNDER kvm", "UNDER translate")
 
 
 @test
