@@ -23,13 +23,20 @@ const struct engine_ops *engines_stepper(void)
     return NULL;
 }
 
+/* Of those in between the first tells; but where one of them works, somebody has chosen. */
 char *engines_reason(const struct engine_ops *running)
 {
+    char *first = NULL;
+
     for (unsigned i = 0; engines[i] && engines[i] != running; i++) {
-        char *why = NULL;
-        if (engines[i]->probe && !engines[i]->probe(&why) && why) {
-            return why;
+        g_autofree char *why = NULL;
+        if (!engines[i]->probe || engines[i]->probe(&why)) {
+            g_free(first);
+            return NULL;
+        }
+        if (!first) {
+            first = g_steal_pointer(&why);
         }
     }
-    return NULL;
+    return first;
 }

@@ -173,7 +173,7 @@ def from_engine_to_engine(bench):
 
 @test
 def memory_map_changes_under_running_processors(bench):
-    run(bench, "(" + BOOT % ("driver", 2, "quiet do=remap") + ")" + CLEAN_END, cpus=2, seconds=60).expect("REMAPPED 30")
+    run(bench, "(" + BOOT % ("driver", 2, "quiet do=remap") + ")" + CLEAN_END, cpus=2, seconds=120).expect("REMAPPED 30")
 
 
 main()
