@@ -122,38 +122,35 @@ static void check_memory(void)
     }
 }
 
-/* KVM, else our driver, else the translator; and what is in the way of the better ones. */
+/* KVM, else the translator, with what is in the way of KVM; our driver is used by name only. */
 static bool check_engine(void)
 {
     struct kvm_facts kvm;
     struct driver_facts driver;
     g_autofree char *kvm_sentence = NULL, *driver_sentence = NULL;
-    bool kvm_works, driver_works = false, svm;
+    bool works, svm;
 
     kvm_facts_gather("", &kvm);
     svm = kvm.svm;
-    kvm_works = kvm_explain(&kvm, &kvm_sentence) == KVM_WORKS;
+    works = kvm_explain(&kvm, &kvm_sentence) == KVM_WORKS;
     kvm_facts_clear(&kvm);
-    if (!kvm_works) {
-        driver_facts_gather(&driver);
-        driver_works = driver_explain(&driver, &driver_sentence) == DRIVER_WORKS;
-    }
-    if (kvm_works) {
+    if (works) {
         tell("ok", "engine",
              svm ? "kvm: machines run on the processor itself (AMD-V)."
                  : "kvm: machines run on the processor itself (VT-x).");
-    } else if (driver_works) {
-        tell("ok", "engine",
-             "driver: machines run on the processor itself (AMD-V), by Ringside's own driver.");
-    } else {
-        tell("slow", "engine",
-             "translate: machines run, but several times slower than on the processor itself.");
-        tell("", "", kvm_sentence);
-        if (driver.node) {
-            tell("", "", driver_sentence);
-        }
+        return true;
     }
-    return kvm_works || driver_works;
+    tell("slow", "engine",
+         "translate: machines run, but several times slower than on the processor itself.");
+    tell("", "", kvm_sentence);
+    driver_facts_gather(&driver);
+    if (driver_explain(&driver, &driver_sentence) == DRIVER_WORKS) {
+        tell("", "", "Ringside's own driver is loaded. It is on trial: machines use it whose "
+                     "settings say engine=driver.");
+    } else if (driver.node) {
+        tell("", "", driver_sentence);
+    }
+    return false;
 }
 
 bool ringctl_doctor(const struct ringctl_command *command, int argc, char **argv, GError **error)

@@ -94,6 +94,7 @@ struct engine_ops {
      * the exception that it raises. False: the state has something that this engine does not know;
      * it is unchanged. */
     bool (*step)(struct engine *engine, unsigned cpu, struct cpu_state *state);
+    bool by_name; /* "auto" leaves it out: it is on trial */
     const struct engine_apic_ops *apic; /* NULL: the lapic device works */
     /* The TSC frequency, brand and so on as the guest's CPUID tells them; for `info` and SMBIOS. */
     const char *(*cpu_model)(struct engine *engine);

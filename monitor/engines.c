@@ -30,6 +30,9 @@ char *engines_reason(const struct engine_ops *running)
 
     for (unsigned i = 0; engines[i] && engines[i] != running; i++) {
         g_autofree char *why = NULL;
+        if (engines[i]->by_name) {
+            continue;
+        }
         if (!engines[i]->probe || engines[i]->probe(&why)) {
             g_free(first);
             return NULL;

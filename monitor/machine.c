@@ -334,7 +334,7 @@ static const struct engine_ops *pick_engine(const char *name, GError **error)
     g_autofree char *why = NULL;
 
     for (unsigned i = 0; engines[i]; i++) {
-        if (name && strcmp(name, engines[i]->name) != 0) {
+        if (name ? strcmp(name, engines[i]->name) != 0 : engines[i]->by_name) {
             continue;
         }
         g_clear_pointer(&why, g_free);

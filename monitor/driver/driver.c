@@ -666,6 +666,7 @@ static const char *engine_cpu_model(struct engine *engine)
 
 const struct engine_ops driver_engine = {
     .name = "driver",
+    .by_name = true,
     .probe = driver_probe,
     .create = engine_create,
     .destroy = engine_destroy,

@@ -5,6 +5,16 @@ The guests' kernels do not check whether the 8254 ticks (no_timer_check): they g
 may wait for a processor that long in here.
 """
 
+import os
+
+from harness import test
+
+
+def by_hand(case):
+    """Too slow for the check, or not understood yet: RINGSIDE_BY_HAND=1 runs it."""
+    return test(case) if os.environ.get("RINGSIDE_BY_HAND") else case
+
+
 BOOT = """ringside-monitor -e %s -m 256 -c %d -k /guest/vmlinux -i /guest/initrd --timeout 200 \
     -a 'console=ttyS0 no_timer_check %s' -s file:/tmp/serial && status=0 || status=$?
 cat /tmp/serial

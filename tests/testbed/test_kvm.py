@@ -5,7 +5,7 @@ import re
 import testbed  # first: it knows where the others are
 import images
 from harness import check, main, test
-from scripts import BOOT, GRUB, LIBRARY
+from scripts import BOOT, GRUB, LIBRARY, by_hand
 
 
 @test
@@ -93,7 +93,7 @@ def in_the_middle_of_a_boot(bench):
     """, cpus=2, seconds=120).expect("CPUS 2")
 
 
-@test
+@by_hand
 def pauses_do_no_harm(bench):
     log = testbed.run(bench, LIBRARY + """make 2 "quiet do=count"
         await "COUNT 5[^0-9]"
@@ -116,7 +116,7 @@ def screen_shows_what_changed(bench):
     """, files={"/bzImage": images.kernel()}, seconds=90).expect("second.png")
 
 
-@test
+@by_hand
 def memory_map_changes_under_running_processors(bench):
     testbed.run(bench, BOOT % ("kvm", 2, "quiet do=remap"), cpus=2, seconds=60).expect("REMAPPED 30")
 
