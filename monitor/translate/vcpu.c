@@ -561,6 +561,7 @@ static void enter_guest(struct vcpu *v)
     __asm__ volatile("fxsave64 %0" : "=m"(v->host_fpu));
     fpu_load(v);
     cpu_enter(v);
+    v->helper = NULL; /* it may have left from within one */
     fpu_save(v);
     __asm__ volatile("fxrstor64 %0" : : "m"(v->host_fpu));
     atomic_store(&v->outside, true);
