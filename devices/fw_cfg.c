@@ -82,9 +82,11 @@ bool fw_cfg_set_file(void *dev, const char *name, const void *data, size_t len)
     return true;
 }
 
+/* Bit 14 once meant writing and says nothing; with bit 15 the architecture's own items are meant,
+ * which are not those without it. We have none: SeaBIOS asks for ACPI tables there. */
 static const struct item *selected_item(const struct fw_cfg *fw)
 {
-    unsigned key = fw->selected & 0x3fff;
+    unsigned key = fw->selected & 0xbfff;
 
     return key < FW_CFG_ITEMS ? &fw->item[key] : NULL;
 }
