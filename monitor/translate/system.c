@@ -188,8 +188,8 @@ static void write_cr0(struct vcpu *v, uint64_t value)
     }
     efer_activate(v, value);
     v->cr0 = value;
-    if (changed & (CR0_PG | CR0_WP | CR0_PE)) {
-        tlb_flush_all(v);
+    if ((changed & CR0_PG) || ((value & CR0_PG) && (changed & CR0_WP))) {
+        tlb_flush_all(v); /* not for PE alone: firmware changes it for every disk request */
     }
     if (changed & CR0_PE) {
         v->cpl = 0;
