@@ -22,7 +22,7 @@ struct insn {
     uint64_t rip; /* architectural (without CS base) */
     uint16_t offset;
     uint16_t flags_read, flags_killed;
-    uint16_t live; /* arithmetic flags that are needed before this instruction */
+    uint16_t live;   /* arithmetic flags that are needed before this instruction */
     int16_t unit[2]; /* which window its accesses were given, NO_UNIT: none */
     bool any[2];
 };
@@ -213,9 +213,9 @@ unsigned cached_host(const struct gen *g, unsigned guest); /* or NO_REG */
 void known_reset(struct gen *g);
 /* What is known of the address's registers, or where to note it; NULL: nothing can be. */
 struct base_known *known_of(struct gen *g, const struct address *a);
-void known_update(struct gen *g); /* after each instruction */
+void known_update(struct gen *g);         /* after each instruction */
 void loop_begin(struct gen *g, bool hot); /* the second copy starts here; unrolled if `hot` */
-bool loop_holds(const struct gen *g); /* at its end: is all there that it began with? */
+bool loop_holds(const struct gen *g);     /* at its end: is all there that it began with? */
 
 /* gen_copy.c */
 void gen_copy(struct gen *g);
@@ -232,6 +232,9 @@ void gen_exit(struct gen *g, uint64_t rip);        /* block's end: go on at a kn
 void gen_exit_lookup(struct gen *g, uint64_t rip); /* the same with a full state lookup */
 void gen_indirect(struct gen *g);                  /* go on at the rip in R14 */
 void gen_stubs(struct gen *g);
+
+/* gen_string.c */
+bool gen_string(struct gen *g); /* false: not one */
 
 /* gen_system.c */
 bool gen_system(struct gen *g); /* false: not one of its instructions */

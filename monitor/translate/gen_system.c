@@ -115,31 +115,6 @@ static bool gen_mov(struct gen *g)
     return false;
 }
 
-static void gen_string(struct gen *g, unsigned op)
-{
-    const struct insn *in = g->in;
-    unsigned size = 1, seg = CPU_DS, rep = REP_NONE;
-    for (unsigned i = 0; i < in->d.operand_count; i++) {
-        if (in->op[i].type == ZYDIS_OPERAND_TYPE_MEMORY) {
-            size = op_size(&in->op[i]);
-            if (in->op[i].mem.segment != ZYDIS_REGISTER_ES ||
-                in->op[i].mem.base == ZYDIS_REGISTER_RSI ||
-                in->op[i].mem.base == ZYDIS_REGISTER_ESI ||
-                in->op[i].mem.base == ZYDIS_REGISTER_SI) {
-                seg = in->op[i].mem.segment - ZYDIS_REGISTER_ES;
-            }
-        }
-    }
-    if (in->d.attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE)) {
-        rep = REP_E;
-    } else if (in->d.attributes & ZYDIS_ATTRIB_HAS_REPNE) {
-        rep = REP_NE;
-    }
-    g->call_movable = true;
-    gen_call_imm(g, HELPER(helper_string),
-                 op | size << 4 | in->d.address_width / 8u << 8 | seg << 12 | rep << 16, 0);
-}
-
 static void gen_port(struct gen *g, bool out)
 {
     const ZydisDecodedOperand *port = &g->in->op[out ? 0 : 1], *data = &g->in->op[out ? 1 : 0];
@@ -516,54 +491,9 @@ static bool gen_privileged(struct gen *g)
     }
 }
 
-static bool gen_strings(struct gen *g)
+static bool gen_ports(struct gen *g)
 {
     switch (g->in->d.mnemonic) {
-    case ZYDIS_MNEMONIC_MOVSB:
-    case ZYDIS_MNEMONIC_MOVSW:
-    case ZYDIS_MNEMONIC_MOVSQ:
-        gen_string(g, STR_MOVS);
-        return true;
-    case ZYDIS_MNEMONIC_CMPSB:
-    case ZYDIS_MNEMONIC_CMPSW:
-    case ZYDIS_MNEMONIC_CMPSQ:
-        gen_string(g, STR_CMPS);
-        return true;
-    case ZYDIS_MNEMONIC_STOSB:
-    case ZYDIS_MNEMONIC_STOSW:
-    case ZYDIS_MNEMONIC_STOSD:
-    case ZYDIS_MNEMONIC_STOSQ:
-        gen_string(g, STR_STOS);
-        return true;
-    case ZYDIS_MNEMONIC_LODSB:
-    case ZYDIS_MNEMONIC_LODSW:
-    case ZYDIS_MNEMONIC_LODSD:
-    case ZYDIS_MNEMONIC_LODSQ:
-        gen_string(g, STR_LODS);
-        return true;
-    case ZYDIS_MNEMONIC_SCASB:
-    case ZYDIS_MNEMONIC_SCASW:
-    case ZYDIS_MNEMONIC_SCASD:
-    case ZYDIS_MNEMONIC_SCASQ:
-        gen_string(g, STR_SCAS);
-        return true;
-    case ZYDIS_MNEMONIC_MOVSD: /* also SSE2's */
-    case ZYDIS_MNEMONIC_CMPSD:
-        if (g->in->d.meta.category != ZYDIS_CATEGORY_STRINGOP) {
-            return false;
-        }
-        gen_string(g, g->in->d.mnemonic == ZYDIS_MNEMONIC_MOVSD ? STR_MOVS : STR_CMPS);
-        return true;
-    case ZYDIS_MNEMONIC_INSB:
-    case ZYDIS_MNEMONIC_INSW:
-    case ZYDIS_MNEMONIC_INSD:
-        gen_string(g, STR_INS);
-        return true;
-    case ZYDIS_MNEMONIC_OUTSB:
-    case ZYDIS_MNEMONIC_OUTSW:
-    case ZYDIS_MNEMONIC_OUTSD:
-        gen_string(g, STR_OUTS);
-        return true;
     case ZYDIS_MNEMONIC_IN:
         gen_port(g, false);
         return true;
@@ -732,6 +662,6 @@ bool gen_system(struct gen *g)
     default:
         break;
     }
-    return gen_flags_and_control(g) || gen_strings(g) || gen_privileged(g) || gen_legacy(g) ||
-           gen_fpu_state(g);
+    return gen_flags_and_control(g) || gen_string(g) || gen_ports(g) || gen_privileged(g) ||
+           gen_legacy(g) || gen_fpu_state(g);
 }

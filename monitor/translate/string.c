@@ -132,9 +132,14 @@ static bool element(struct vcpu *v, const struct string *s)
     return s->rep == REP_NONE || (a == b) == (s->rep == REP_E);
 }
 
-static uint64_t page_left(uint64_t linear, unsigned size)
+/* How many elements, going on in the run's direction, lie in the page as a whole. */
+static uint64_t page_left(const struct string *s, uint64_t linear)
 {
-    return (GUEST_PAGE_SIZE - (linear & 0xfff)) / size;
+    uint64_t in_page = linear & (GUEST_PAGE_SIZE - 1), left = GUEST_PAGE_SIZE - in_page;
+    if (s->step > 0) {
+        return left / s->size;
+    }
+    return left < s->size ? 0 : in_page / s->size + 1;
 }
 
 static uint64_t least(uint64_t a, uint64_t b)
@@ -142,15 +147,17 @@ static uint64_t least(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
+/* All n elements; there is at least one. */
 static bool in_limits(struct vcpu *v, const struct string *s, unsigned seg, unsigned reg,
                       uint64_t n, bool write)
 {
-    uint64_t offset = v->gpr[reg] & s->mask, last = offset + n * s->size - 1;
+    uint64_t offset = v->gpr[reg] & s->mask, more = (n - 1) * s->size;
+    uint64_t last = offset + s->size - 1 + (s->step > 0 ? more : 0);
     if (s->long_code) {
         return true;
     }
     int64_t limit = write ? v->seg[seg].limit_write : v->seg[seg].limit_read;
-    return last <= s->mask && (int64_t)last <= limit;
+    return last <= s->mask && (int64_t)last <= limit && (s->step > 0 || more <= offset);
 }
 
 static void copy_up(uint8_t *to, const uint8_t *from, uint64_t n, unsigned size)
@@ -168,6 +175,22 @@ static void copy_up(uint8_t *to, const uint8_t *from, uint64_t n, unsigned size)
     default:
         __asm__ volatile("rep movsq" : "+D"(to), "+S"(from), "+c"(n) : : "memory");
     }
+}
+
+/* From the last element down; `to` and `from` are the lowest. Where they overlap, in pieces that do
+ * not. False: one by one. */
+static bool copy_down(uint8_t *to, const uint8_t *from, uint64_t n, unsigned size)
+{
+    uint64_t piece = to > from ? least(n, (uint64_t)(to - from) / size) : n;
+    if (piece == 0 || (to <= from && (uint64_t)(from - to) < n * size)) {
+        return false;
+    }
+    while (n) {
+        uint64_t now = least(n, piece);
+        n -= now;
+        copy_up(to + n * size, from + n * size, now, size);
+    }
+    return true;
 }
 
 static void fill_up(uint8_t *to, uint64_t value, uint64_t n, unsigned size)
@@ -190,15 +213,15 @@ static void fill_up(uint8_t *to, uint64_t value, uint64_t n, unsigned size)
 /* As many elements as one page each allows, at once. 0: do one element the slow way. */
 static uint64_t run_fast(struct vcpu *v, const struct string *s, uint64_t count)
 {
-    if (s->step < 0 || (s->op != STR_MOVS && s->op != STR_STOS) || (v->dr7 & 0xff) ||
-        (v->flags_sys & FLAG_TF) || alignment_checked(v)) {
+    if ((s->op != STR_MOVS && s->op != STR_STOS) || (v->dr7 & 0xff) || (v->flags_sys & FLAG_TF) ||
+        alignment_checked(v)) {
         return 0;
     }
     uint64_t to = address(v, s, CPU_ES, CPU_RDI, true), from = 0;
-    uint64_t n = least(count, page_left(to, s->size));
+    uint64_t n = least(count, page_left(s, to));
     if (s->op == STR_MOVS) {
         from = address(v, s, s->seg, CPU_RSI, false);
-        n = least(n, page_left(from, s->size));
+        n = least(n, page_left(s, from));
     }
     if (n == 0 || !in_limits(v, s, CPU_ES, CPU_RDI, n, true) ||
         (s->op == STR_MOVS && !in_limits(v, s, s->seg, CPU_RSI, n, false))) {
@@ -215,10 +238,15 @@ static uint64_t run_fast(struct vcpu *v, const struct string *s, uint64_t count)
     if (!dst) {
         return 0;
     }
+    uint64_t below = s->step > 0 ? 0 : (n - 1) * s->size;
     if (s->op == STR_STOS) {
-        fill_up(dst, v->gpr[0], n, s->size);
+        fill_up(dst - below, v->gpr[0], n, s->size);
     } else {
-        copy_up(dst, src, n, s->size);
+        if (s->step > 0) {
+            copy_up(dst, src, n, s->size);
+        } else if (!copy_down(dst - below, src - below, n, s->size)) {
+            return 0;
+        }
         advance(v, s, CPU_RSI, n);
     }
     advance(v, s, CPU_RDI, n);

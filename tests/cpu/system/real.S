@@ -154,6 +154,150 @@ start:  cli
         jne     fail
         cmpb    $'x', 0x6003
         jne     fail
+        CHECK                           # backwards, up by one: as if all were read first
+        call    digits
+        std
+        movl    $0xabcd6017, %esi
+        movl    $0xabcd6018, %edi
+        movw    $8, %cx
+        rep movsb
+        cld
+        cmpl    $0x33323131, 0x6010     # "1123"
+        jne     fail
+        cmpl    $0x37363534, 0x6014
+        jne     fail
+        cmpb    $'8', 0x6018
+        jne     fail
+        cmpl    $0xabcd600f, %esi
+        jne     fail
+        cmpl    $0xabcd6010, %edi
+        jne     fail
+        CHECK                           # words, up by two of them
+        call    digits
+        std
+        movw    $0x6016, %si
+        movw    $0x601a, %di
+        movw    $4, %cx
+        rep movsw
+        cld
+        cmpl    $0x34333231, 0x6014
+        jne     fail
+        cmpl    $0x38373635, 0x6018
+        jne     fail
+        CHECK                           # down by one: the last byte spreads
+        call    digits
+        std
+        movw    $0x6017, %si
+        movw    $0x6016, %di
+        movw    $7, %cx
+        rep movsb
+        cld
+        cmpl    $0x38383838, 0x6010
+        jne     fail
+        CHECK                           # up by less than an element
+        call    digits
+        std
+        movw    $0x6014, %si
+        movw    $0x6015, %di
+        movw    $2, %cx
+        rep movsl
+        cld
+        cmpl    $0x33323131, 0x6010     # 6015 := "5678", then 6011 := "1234"
+        jne     fail
+        cmpl    $0x37363534, 0x6014
+        jne     fail
+        CHECK                           # over a page's beginning, and the segment's
+        movl    $0x38373635, 0x6ffe
+        movw    $0x7001, %si
+        movw    $0x0002, %di
+        movw    $0x700, %ax
+        movw    %ax, %es
+        std
+        movw    $4, %cx
+        rep movsb                       # the last of them to es:ffff
+        cld
+        cmpw    $0xfffe, %di
+        jne     fail
+        cmpb    $'5', %es:0xffff
+        jne     fail
+        cmpb    $'8', %es:2
+        jne     fail
+        xorw    %ax, %ax
+        movw    %ax, %es
+
+# --- strings without REP ---
+        CHECK
+        call    digits
+        movl    $0xabcd6010, %esi
+        movl    $0xabcd6020, %edi
+        movsb
+        movsw
+        movsl
+        cmpl    $0x34333231, 0x6020
+        jne     fail
+        cmpw    $0x3635, 0x6024
+        jne     fail
+        cmpl    $0xabcd6017, %esi
+        jne     fail
+        cmpl    $0xabcd6027, %edi
+        jne     fail
+        CHECK                           # flags stay; AH, and the upper half of EAX
+        movl    $0x55667788, %eax
+        stc
+        lodsb
+        jnc     fail
+        cmpl    $0x55667738, %eax
+        jne     fail
+        movw    $0x6010, %si
+        lodsw
+        cmpl    $0x55663231, %eax
+        jne     fail
+        lodsl
+        cmpl    $0x36353433, %eax
+        jne     fail
+        CHECK
+        stosw
+        stosb
+        stosl
+        cmpl    $0x33333433, 0x6027     # "34", "3", then "3456"
+        jne     fail
+        cmpl    $0x36353433, 0x602a
+        jne     fail
+        CHECK                           # and backwards
+        std
+        movsb
+        movw    $0x6012, %si
+        lodsb
+        stosb
+        cld
+        cmpb    $'3', %al
+        jne     fail
+        cmpw    $0x6011, %si
+        jne     fail
+        cmpw    $0x602c, %di
+        jne     fail
+        cmpw    $0x3733, 0x602d         # 602e := "7", then 602d := "3"
+        jne     fail
+        CHECK                           # SI wraps, not ESI
+        movl    $0x1234ffff, %esi
+        lodsb
+        cmpl    $0x12340000, %esi
+        jne     fail
+        movw    $0xffff, %si
+        FAULT   13, lodsw
+        CHECK
+        cmpw    $0xffff, %si            # a fault moves nothing
+        jne     fail
+        CHECK                           # a store over the next instruction is seen
+        movw    $over, %di
+        movb    $0x43, %al              # inc %bx
+        xorw    %bx, %bx
+        stosb
+over:   nop
+        cmpw    $1, %bx
+        jne     fail
+        cmpw    $over + 1, %di
+        jne     fail
 
 # --- decimal arithmetic ---
         CHECK
@@ -228,6 +372,11 @@ fail2:  xorw    %ax, %ax
 fail:   movw    %cs:testno, %ax
         outw    %ax, $END_PORT
 1:      jmp     1b
+
+digits: movl    $0x34333231, 0x6010
+        movl    $0x38373635, 0x6014
+        movb    $0, 0x6018
+        ret
 
         .balign 16
 vectors:
