@@ -284,6 +284,7 @@ static bool block_decode(struct gen *g, const uint8_t *bytes, unsigned room, uns
         }
         insn_flags(in);
         in->unit[0] = in->unit[1] = NO_UNIT;
+        in->followed = false;
         offset += in->d.length;
         g->n++;
         if (in->d.meta.category == ZYDIS_CATEGORY_COND_BR && goes_on_behind(g, in, &branches)) {
@@ -294,6 +295,62 @@ static bool block_decode(struct gen *g, const uint8_t *bytes, unsigned room, uns
         }
     }
     return g->n > 0;
+}
+
+/* Where a forward conditional branch leads, as an offset from the block's start; 0: it is none. */
+static unsigned forward_target(const struct gen *g, const struct insn *in)
+{
+    int64_t target = in->offset + in->d.length + in->op[0].imm.value.s;
+    bool forward = in->d.meta.category == ZYDIS_CATEGORY_COND_BR && in->op[0].imm.value.s > 0 &&
+                   gen_is_jump_to(g, in, g->insns[0].rip + target);
+    return forward && target < BLOCK_BYTES ? target : 0;
+}
+
+#define LATCH_MAX 8
+
+/* The end of a loop at `offset`: a few instructions, then a jump to the block's start. They become
+ * instructions n and up; returns how many there are then, 0: it is no such thing, and n is lost. */
+static unsigned latch_decode(struct gen *g, const uint8_t *bytes, unsigned room, unsigned n,
+                             unsigned offset, bool keep)
+{
+    uint64_t rip = g->insns[0].rip;
+    unsigned max = n + LATCH_MAX < BLOCK_MAX_INSTRUCTIONS ? n + LATCH_MAX : BLOCK_MAX_INSTRUCTIONS;
+    for (; n < max && offset < room; n += keep) {
+        struct insn *in = &g->insns[n];
+        if (insn_decode(g, in, bytes + offset, room - offset) != DECODE_OK) {
+            return 0;
+        }
+        in->offset = offset;
+        in->rip = rip + offset;
+        insn_flags(in);
+        in->unit[0] = in->unit[1] = NO_UNIT;
+        offset += in->d.length;
+        if (insn_ends_block(in)) {
+            return gen_is_jump_to(g, in, rip) ? n + 1 : 0;
+        }
+        max -= !keep;
+    }
+    return 0;
+}
+
+/* A loop whose body is left by a forward branch to its end ("continue") is made a block that jumps back
+ * to itself: the branch is followed. Only where what lies behind it is no loop. */
+static void follow_latch(struct gen *g, const uint8_t *bytes, unsigned room)
+{
+    unsigned n = g->n;
+    if (!runs_long(g) || gen_is_jump_to(g, &g->insns[n - 1], g->insns[0].rip) ||
+        translate_options.no_chain || translate_options.one_instruction ||
+        (g->mode & (MODE_STEP | MODE_TF | MODE_DEBUG))) {
+        return;
+    }
+    for (unsigned i = 0; i < n && n < BLOCK_MAX_INSTRUCTIONS; i++) {
+        unsigned target = forward_target(g, &g->insns[i]);
+        if (target && latch_decode(g, bytes, room, n, target, false)) {
+            g->n = latch_decode(g, bytes, room, i + 1, target, true);
+            g->insns[i].followed = true;
+            return;
+        }
+    }
 }
 
 static void block_liveness(struct gen *g)
@@ -571,6 +628,7 @@ struct block *block_translate_bytes(struct vcpu *v, uint64_t linear, uint32_t mo
     if (!block_decode(g, bytes, room, page_room, rip)) {
         return NULL;
     }
+    follow_latch(g, bytes, room < page_room ? room : page_room);
     block_liveness(g);
     struct region *r = cache_region(c);
     struct block *b = g->b = &r->blocks[r->blocks_count];

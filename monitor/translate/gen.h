@@ -16,6 +16,7 @@
 
 struct insn {
     bool too_long; /* more than 15 bytes: #GP, not #UD */
+    bool followed; /* Jcc: the block goes on where it jumps to, not behind it */
     ZydisDecodedInstruction d;
     ZydisDecodedOperand op[ZYDIS_MAX_OPERAND_COUNT];
     const uint8_t *bytes;

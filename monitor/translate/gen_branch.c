@@ -371,6 +371,14 @@ static void loop_back(struct gen *g)
     g->ended = true;
 }
 
+/* Behind a branch that was not the block's end everything is as it was. */
+static void goes_on(struct gen *g)
+{
+    cached_resume(g);
+    g->made = g->made_before;
+    g->r15_kept = true;
+}
+
 static void gen_jcc(struct gen *g, unsigned cc)
 {
     struct emitter *e = &g->e;
@@ -382,12 +390,16 @@ static void gen_jcc(struct gen *g, unsigned cc)
         loop_back(g);
         return;
     }
+    if (g->in->followed) {
+        uint8_t *out = emit_jcc(e, cc ^ 1);
+        add_stub(g, out, link_new(g, out, g->next_rip), g->next_rip);
+        goes_on(g);
+        return;
+    }
     uint8_t *taken = emit_jcc(e, cc);
     if (linkable(g, target) && target > g->in->rip) {
         add_stub(g, taken, link_new(g, taken, target), target);
-        cached_resume(g);
-        g->made = g->made_before;
-        g->r15_kept = true;
+        goes_on(g);
         if (g->i + 1 == g->n) {
             exit_to(g, g->next_rip);
         }
