@@ -77,6 +77,11 @@ uint32_t rs_frame_get_height(RsFrame *self)
     return self->height;
 }
 
+uint32_t rs_frame_get_stride(RsFrame *self)
+{
+    return self->stride;
+}
+
 static bool read_all(int fd, uint8_t *to, size_t length, off_t at)
 {
     while (length) {
@@ -115,4 +120,10 @@ GBytes *rs_frame_read(RsFrame *self, uint32_t y, uint32_t rows)
     }
     pack_rows(self, pixels, rows);
     return g_bytes_new_take(pixels, (size_t)self->width * 4 * rows);
+}
+
+bool rs_frame_copy(RsFrame *self, uint32_t y, uint32_t rows, void *to)
+{
+    g_return_val_if_fail(y < self->height && rows <= self->height - y, false);
+    return read_all(self->fd, to, (size_t)self->stride * rows, (off_t)self->stride * y);
 }

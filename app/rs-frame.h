@@ -21,6 +21,10 @@ RsFrame *rs_frame_new(uint32_t mode, uint32_t width, uint32_t height, uint32_t s
 uint32_t rs_frame_get_mode(RsFrame *self);
 uint32_t rs_frame_get_width(RsFrame *self);
 uint32_t rs_frame_get_height(RsFrame *self);
+uint32_t rs_frame_get_stride(RsFrame *self); /* bytes a row */
 /* Copies rows [y, y + rows) as opaque premultiplied BGRA, width * 4 bytes a row without gaps. NULL
  * when the monitor took the pixels away. */
 GBytes *rs_frame_read(RsFrame *self, uint32_t y, uint32_t rows);
+/* Copies the same rows as they are, stride bytes each: XRGB, the X may hold anything. False when
+ * the monitor took the pixels away. */
+bool rs_frame_copy(RsFrame *self, uint32_t y, uint32_t rows, void *to);

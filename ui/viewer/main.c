@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* ringside-viewer: its options, its window, its end. */
+#include <glib-unix.h>
+#include <glib/gi18n-lib.h>
+#include <locale.h>
+
+#include "rs-library.h"
+#include "viewer.h"
+
+#define NOTICE_SECONDS 2
+
+static int display_index = -1;
+static char *display_at;
+static gboolean integer_only, show_version;
+static const GOptionEntry options[] = {
+    {"display", 'd', 0, G_OPTION_ARG_INT, &display_index, N_("The monitor, counted from 0"), "N"},
+    {"at", 0, 0, G_OPTION_ARG_STRING, &display_at,
+     N_("The monitor that shows this place of the desktop"), "X,Y"},
+    {"integer", 0, 0, G_OPTION_ARG_NONE, &integer_only, N_("Enlarge by whole factors only"), NULL},
+    {"version", 0, 0, G_OPTION_ARG_NONE, &show_version, N_("Print the version"), NULL},
+    {NULL},
+};
+
+/* By id, or by name. */
+static RsMachine *find_machine(RsLibrary *library, const char *name)
+{
+    RsMachine *machine = rs_library_find(library, name);
+    guint count = g_list_model_get_n_items(G_LIST_MODEL(library));
+
+    for (guint i = 0; !machine && i < count; i++) {
+        g_autoptr(RsMachine) item = g_list_model_get_item(G_LIST_MODEL(library), i);
+        machine = g_str_equal(rs_machine_get_name(item), name) ? item : NULL;
+    }
+    return machine ? g_object_ref(machine) : NULL;
+}
+
+/* --- the window --- */
+
+static int choose_display(void)
+{
+    SDL_Point point;
+
+    if (display_at && sscanf(display_at, "%d,%d", &point.x, &point.y) == 2) {
+        display_index = SDL_GetPointDisplayIndex(&point);
+    }
+    return display_index >= 0 && display_index < SDL_GetNumVideoDisplays() ? display_index : 0;
+}
+
+static bool open_window(Viewer *v)
+{
+    SDL_Rect bounds = {0, 0, 1024, 768};
+
+    SDL_SetHint(SDL_HINT_FRAMEBUFFER_ACCELERATION, "0"); /* damage only, and half the time */
+    SDL_SetHint(SDL_HINT_VIDEO_MINIMIZE_ON_FOCUS_LOSS, "0");
+    SDL_SetHint(SDL_HINT_VIDEO_ALLOW_SCREENSAVER, "1");
+    SDL_SetHint(SDL_HINT_MOUSE_RELATIVE_SCALING, "0");
+    SDL_SetHint(SDL_HINT_APP_NAME, "Ringside");
+    SDL_SetHint(SDL_HINT_NO_SIGNAL_HANDLERS, "1");
+    g_setenv("SDL_VIDEO_X11_WMCLASS", "ringside-viewer", FALSE);
+    g_setenv("SDL_VIDEO_WAYLAND_WMCLASS", "org.ringside.Ringside", FALSE);
+    if (SDL_Init(SDL_INIT_VIDEO) < 0) {
+        return false;
+    }
+    int index = choose_display();
+    SDL_GetDisplayBounds(index, &bounds);
+    v->window = SDL_CreateWindow(rs_machine_get_name(v->machine),
+                                 (int)SDL_WINDOWPOS_UNDEFINED_DISPLAY(index),
+                                 (int)SDL_WINDOWPOS_UNDEFINED_DISPLAY(index), bounds.w, bounds.h,
+                                 SDL_WINDOW_FULLSCREEN_DESKTOP | SDL_WINDOW_ALLOW_HIGHDPI);
+    return v->window && SDL_GetWindowSurface(v->window);
+}
+
+/* --- what the machine says --- */
+
+static void state_changed(Viewer *v)
+{
+    RsMachineState state = rs_machine_get_state(v->machine);
+    const char *message = rs_machine_get_message(v->machine);
+
+    if (state == RS_MACHINE_STARTING) {
+        return;
+    }
+    if (!rs_machine_is_active(v->machine)) {
+        if (state == RS_MACHINE_CRASHED && message) {
+            g_printerr("ringside-viewer: %s\n", message);
+        }
+        g_main_loop_quit(v->loop);
+        return;
+    }
+    bool stands = state == RS_MACHINE_PAUSED || state == RS_MACHINE_IO_ERROR;
+    if (stands || !v->notice_timer) {
+        picture_notice(v, !stands ? NULL : message ? message : _("The machine is paused."), 0);
+    }
+    picture_redraw_part(v, 0, 0, RS_FRAME_MAX_SIZE * 2, bar_height(v));
+}
+
+static void on_frame(Viewer *v, RsFrame *frame)
+{
+    picture_set_frame(v, frame);
+    events_update_pointer(v);
+}
+
+static void started(GObject *object, GAsyncResult *result, gpointer data)
+{
+    g_autoptr(GError) error = NULL;
+    Viewer *v = data;
+
+    if (!rs_machine_start_finish(RS_MACHINE(object), result, &error)) {
+        g_printerr("ringside-viewer: %s\n", error->message);
+        v->status = VIEWER_FAILED;
+        g_main_loop_quit(v->loop);
+    }
+}
+
+static gboolean stop(gpointer data)
+{
+    g_main_loop_quit(((Viewer *)data)->loop);
+    return G_SOURCE_CONTINUE;
+}
+
+static void run(Viewer *v)
+{
+    GSource *source = events_source_new(v);
+
+    g_unix_signal_add(SIGTERM, stop, v);
+    g_unix_signal_add(SIGINT, stop, v);
+    g_signal_connect_swapped(v->machine, "frame", G_CALLBACK(on_frame), v);
+    g_signal_connect_swapped(v->machine, "damage", G_CALLBACK(picture_damage), v);
+    g_signal_connect_swapped(v->machine, "notify::absolute", G_CALLBACK(events_update_pointer), v);
+    g_signal_connect_swapped(v->machine, "notify::state", G_CALLBACK(state_changed), v);
+    rs_machine_attach(v->machine);
+    if (!rs_machine_is_active(v->machine)) {
+        rs_machine_start_async(v->machine, started, v);
+    }
+    picture_notice(v, _("Press Ctrl+Alt, or touch the upper edge, to leave"), NOTICE_SECONDS);
+    g_main_loop_run(v->loop);
+    events_release(v);
+    rs_machine_detach(v->machine);
+    g_signal_handlers_disconnect_by_data(v->machine, v);
+    g_source_destroy(source);
+    g_source_unref(source);
+}
+
+static void let_go(Viewer *v)
+{
+    picture_notice(v, NULL, 0);
+    picture_clear(v);
+    g_clear_handle_id(&v->redraw, g_source_remove);
+    cairo_region_destroy(v->damage);
+    SDL_DestroyWindow(v->window);
+    SDL_Quit();
+    g_main_loop_unref(v->loop);
+}
+
+static int show(RsMachine *machine)
+{
+    Viewer v = {.machine = machine, .integer = integer_only, .bar_hover = -1};
+
+    if (!open_window(&v)) {
+        g_printerr("ringside-viewer: There is no screen for SDL: %s\n", SDL_GetError());
+        SDL_Quit();
+        return VIEWER_NO_SCREEN;
+    }
+    v.loop = g_main_loop_new(NULL, FALSE);
+    v.damage = cairo_region_create();
+    run(&v);
+    let_go(&v);
+    return v.status;
+}
+
+int main(int argc, char **argv)
+{
+    g_autoptr(GOptionContext) context = g_option_context_new(_("MACHINE"));
+    g_autoptr(GError) error = NULL;
+
+    setlocale(LC_ALL, "");
+    bindtextdomain(GETTEXT_PACKAGE, RS_LOCALE_DIR);
+    bind_textdomain_codeset(GETTEXT_PACKAGE, "UTF-8");
+    textdomain(GETTEXT_PACKAGE);
+    g_option_context_add_main_entries(context, options, GETTEXT_PACKAGE);
+    g_option_context_set_summary(context,
+                                 _("Shows a machine of Ringside's library on the whole screen."));
+    if (!g_option_context_parse(context, &argc, &argv, &error)) {
+        g_printerr("ringside-viewer: %s\n", error->message);
+        return VIEWER_FAILED;
+    }
+    if (show_version) {
+        g_print("ringside-viewer %s\n", RS_VERSION);
+        return VIEWER_LEFT;
+    }
+    if (argc != 2) {
+        g_printerr("ringside-viewer: name one machine; \"ringctl list\" shows them\n");
+        return VIEWER_FAILED;
+    }
+    g_autoptr(RsLibrary) library = rs_library_new();
+    g_autoptr(RsMachine) machine = find_machine(library, argv[1]);
+    if (!machine) {
+        g_printerr(
+            "ringside-viewer: There is no machine \"%s\"; \"ringctl list\" shows those there are\n",
+            argv[1]);
+        return VIEWER_FAILED;
+    }
+    return show(machine);
+}

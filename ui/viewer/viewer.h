@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * ringside-viewer: one machine's screen over a whole monitor, by SDL2. A client of the machine's
+ * control socket like any other; it runs in a process of its own, since SDL and GTK do not share
+ * one well.
+ *
+ * main.c starts and ends it, events.c has SDL's events as a GSource and what they do, picture.c
+ * draws, bar.c is the bar at the upper edge, keys.c knows the keyboard.
+ */
+#pragma once
+
+#include <SDL.h>
+#include <cairo.h>
+
+#include "rs-machine.h"
+
+/* What the console that started us makes of it. */
+enum { VIEWER_LEFT = 0, VIEWER_FAILED = 1, VIEWER_NO_SCREEN = 3 };
+
+typedef enum { BAR_LEAVE, BAR_MINIMISE, BAR_DELETE, BAR_PAUSE, BAR_ITEMS } BarItem;
+
+typedef struct {
+    GMainLoop *loop;
+    RsMachine *machine;
+    SDL_Window *window;
+    int status;
+
+    /* picture.c */
+    RsFrame *frame;
+    cairo_surface_t *guest; /* the frame's pixels, ours */
+    bool integer;           /* whole factors only */
+    double factor;          /* where the guest's screen is in the window's, in device pixels */
+    int x, y, width, height;
+    cairo_region_t *damage; /* of the window, to be drawn */
+    unsigned redraw;        /* source */
+    char *notice;           /* over the picture; NULL: nothing */
+    unsigned notice_timer;
+
+    /* bar.c */
+    bool bar_shown, bar_keyboard; /* its keys go to the bar */
+    int bar_hover;                /* item under the pointer or chosen by keys; -1 */
+    struct {
+        int x, width;
+    } bar_item[BAR_ITEMS];
+
+    /* events.c */
+    bool focused, captured; /* the pointer moves relatively */
+    uint8_t held[768];
+    bool chord;
+    unsigned buttons;
+    struct {
+        bool absolute, relative;
+        int x, y, wheel;
+    } motion; /* not yet sent */
+    int pointer_x, pointer_y;
+} Viewer;
+
+/* keys.c: a Linux input event code, 0 when there is none. */
+unsigned viewer_key_code(SDL_Scancode scancode);
+
+/* picture.c */
+void picture_set_frame(Viewer *v, RsFrame *frame);
+void picture_damage(Viewer *v, unsigned x, unsigned y, unsigned width, unsigned height);
+void picture_redraw(Viewer *v); /* everything, soon */
+void picture_redraw_part(Viewer *v, int x, int y, int width, int height);
+/* For `seconds`, 0: until the next one; NULL: none any more. */
+void picture_notice(Viewer *v, const char *text, unsigned seconds);
+void picture_clear(Viewer *v);
+double picture_scale(Viewer *v); /* of text and buttons */
+
+/* bar.c */
+void bar_show(Viewer *v, bool shown, bool keyboard);
+int bar_height(Viewer *v);
+void bar_draw(Viewer *v, cairo_t *cr);
+void bar_motion(Viewer *v, int x, int y);
+void bar_click(Viewer *v, int x, int y);
+void bar_key(Viewer *v, SDL_Scancode scancode);
+
+/* events.c */
+GSource *events_source_new(Viewer *v);
+void events_release(Viewer *v); /* what the guest holds; pointer and keyboard are ours again */
+void events_take(Viewer *v);    /* pointer and keyboard are the guest's */
+void events_update_pointer(Viewer *v); /* the guest's pointing device has changed */
