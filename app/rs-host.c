@@ -79,22 +79,34 @@ static char *first_existing(char **candidates, GFileTest test)
     return found;
 }
 
+/* Beside us when installed, in `folder` of the build tree, or on the path. */
+static char *find_program(const char *folder, const char *program)
+{
+    g_autofree char *own = own_folder();
+    char *candidates[] = {g_build_filename(own, program, NULL),
+                          g_build_filename(own, "..", folder, program, NULL), NULL};
+    char *found = first_existing(candidates, G_FILE_TEST_IS_EXECUTABLE);
+
+    return found ? found : g_find_program_in_path(program);
+}
+
 char *rs_host_find_monitor(GError **error)
 {
     const char *override = g_getenv("RINGSIDE_MONITOR");
     if (override && *override) {
         return g_strdup(override);
     }
-    g_autofree char *own = own_folder();
-    char *candidates[] = {g_build_filename(own, "ringside-monitor", NULL),
-                          g_build_filename(own, "..", "monitor", "ringside-monitor", NULL), NULL};
-    char *found = first_existing(candidates, G_FILE_TEST_IS_EXECUTABLE);
-    found = found ? found : g_find_program_in_path("ringside-monitor");
+    char *found = find_program("monitor", "ringside-monitor");
     if (!found) {
         g_set_error(error, G_IO_ERROR, G_IO_ERROR_NOT_FOUND,
                     _("The program ringside-monitor, which runs machines, is not installed"));
     }
     return found;
+}
+
+char *rs_host_find_viewer(void)
+{
+    return find_program("ui/viewer", "ringside-viewer");
 }
 
 char *rs_host_find_data(const char *name, GError **error)

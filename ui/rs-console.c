@@ -9,6 +9,7 @@
 
 #include "rs-console.h"
 #include "rs-display.h"
+#include "rs-full-screen.h"
 #include "rs-machine-actions.h"
 #include "rs-state.h"
 
@@ -254,11 +255,11 @@ static void take_screenshot(GtkWidget *widget, const char *action, GVariant *par
 
 static void toggle_fullscreen(GtkWidget *widget, const char *action, GVariant *parameter)
 {
-    if (gtk_window_is_fullscreen(GTK_WINDOW(widget))) {
-        gtk_window_unfullscreen(GTK_WINDOW(widget));
-    } else {
-        gtk_window_fullscreen(GTK_WINDOW(widget));
-    }
+    RsConsole *self = RS_CONSOLE(widget);
+    GSettings *settings = rs_application_get_settings(rs_application_get());
+
+    rs_full_screen_toggle(GTK_WINDOW(self), self->machine,
+                          g_settings_get_enum(settings, "scaling") == RS_SCALING_INTEGER);
 }
 
 static void fullscreen_changed(RsConsole *self)

@@ -6,54 +6,8 @@ import subprocess
 import sys
 import time
 
-from desktop import Desktop, key, run_cases, screenshot, sh, type_text, until
-
-PROGRAM, FAKE = sys.argv[1:3]
-sys.path.insert(0, os.path.dirname(FAKE))
-import fake_monitor  # noqa: E402
-
-
-class Console(Desktop):
-    """A desktop with one machine, whose console is open."""
-
-    def __init__(self, **fake):
-        super().__init__()
-        self.env.update(RINGSIDE_MONITOR=FAKE, **fake)
-        self.folder = self.machines + "/test"
-        os.makedirs(self.folder)
-        with open(self.folder + "/machine.ini", "w") as file:
-            file.write("[machine]\nname=Test\n\n[cdrom]\npath=/tmp/some.iso\n")
-
-    def open(self):
-        self.app = self.start(PROGRAM)
-        self.app.click(self.app.find("Test", "label"), repeat=2)
-        self.screen = self.app.find("Guest screen")
-        time.sleep(1)
-        return self.app
-
-    def events(self):
-        try:
-            with open(self.folder + "/events") as file:
-                return file.read().splitlines()
-        except FileNotFoundError:
-            return []
-
-    def expect_event(self, event):
-        until("event " + event, lambda: event in self.events())
-
-    def clear(self):
-        if os.path.exists(self.folder + "/events"):
-            os.unlink(self.folder + "/events")
-
-    def screen_pixels(self):
-        """The widget's pixels: a dictionary's worth of (x, y) → RGB by ImageMagick."""
-        x, y, w, h = self.app.box(self.screen)
-        path = self.home + "/shot.png"
-        screenshot(path)
-        raw = subprocess.run(["convert", path, "-crop", f"{w}x{h}+{x}+{y}", "+repage", "-depth", "8", "rgb:-"],
-                             capture_output=True, check=True).stdout
-        return w, h, raw
-
+from console import PROGRAM, Console, fake_monitor
+from desktop import key, run_cases, sh, type_text, until
 
 def check_pixels(desktop, shift):
     """The pattern, at a whole multiple, centred; each guest pixel is a square of one colour."""

@@ -210,6 +210,8 @@ void bar_key(Viewer *v, SDL_Scancode scancode)
         redraw(v);
     } else if (scancode == SDL_SCANCODE_ESCAPE) {
         events_take(v);
+    } else if (scancode == SDL_SCANCODE_F11) { /* the console's key */
+        activate(v, BAR_LEAVE);
     } else if (scancode == SDL_SCANCODE_RETURN || scancode == SDL_SCANCODE_SPACE ||
                scancode == SDL_SCANCODE_KP_ENTER) {
         activate(v, v->bar_hover);

@@ -1,0 +1,212 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""ringside-viewer from the console, with a stand-in for the monitor: pixels, keys, both kinds of pointer, the bar, leaving,
+a viewer that is killed, and one that cannot start."""
+import os
+import signal
+import subprocess
+import time
+
+from console import PROGRAM, Console, fake_monitor
+from desktop import key, run_cases, screenshot, sh, type_text, until
+
+SIZE = (1280, 800)  # four times the pattern
+RINGCTL = os.path.join(os.path.dirname(PROGRAM), "../app/ringctl")
+NOTICE = 2.5  # seconds until it is gone
+
+
+class Viewer(Console):
+    def __init__(self, **fake):
+        super().__init__("%dx%d" % SIZE, **fake)
+
+    def pids(self):
+        # SDL's window is a child of the console's process.
+        found = sh("pgrep", "-x", "-P", str(self.app.process.pid), "ringside-viewer")
+        return [int(pid) for pid in found.split()]
+
+    def enter(self):
+        """By the console's button."""
+        self.app.press("Full Screen")
+        until("the viewer", self.window)
+        time.sleep(.5)
+
+    def window(self):
+        """Of the viewer, once it is as large as the screen and has the keyboard."""
+        for pid in self.pids():
+            for wid in sh("xdotool", "search", "--onlyvisible", "--pid", str(pid)).split():
+                shell = sh("xdotool", "getwindowgeometry", "--shell", wid)
+                if "WIDTH=%d\nHEIGHT=%d" % SIZE in shell and sh("xdotool", "getwindowfocus") == wid:
+                    return wid
+        return None
+
+    def pixels(self):
+        path = self.home + "/viewer.png"
+        screenshot(path)
+        return subprocess.run(["convert", path, "-depth", "8", "rgb:-"], capture_output=True, check=True).stdout
+
+    def pixel(self, x, y):
+        at = (y * SIZE[0] + x) * 3
+        return self.pixels()[at:at + 3]
+
+    def check_pattern(self, shift):
+        raw, wrong = self.pixels(), 0
+        factor = SIZE[0] // fake_monitor.WIDTH
+        for y in range(0, SIZE[1], 3):
+            for x in range(0, SIZE[0], 3):
+                expected = (fake_monitor.pixel(x // factor, y // factor, shift) & 0xffffff).to_bytes(3, "big")
+                wrong += raw[(y * SIZE[0] + x) * 3:][:3] != expected
+        assert wrong == 0, f"{wrong} wrong pixels"
+
+    def moved(self):
+        moves = [e.split()[1:] for e in self.events() if e.startswith("PointerRelative")]
+        return [sum(int(move[i]) for move in moves) for i in (0, 1)]
+
+    def bar_shown(self):
+        r, g, b = self.pixel(SIZE[0] // 3, 3)
+        return r == g == b and 0x20 < r < 0x30
+
+
+def shows_the_screen():
+    with Viewer(FAKE_ABSOLUTE="1") as desktop:
+        desktop.open()
+        desktop.enter()
+        pattern = (fake_monitor.pixel(160, 30) & 0xffffff).to_bytes(3, "big")
+        notice = desktop.pixel(642, 122)
+        assert notice != pattern, "nothing says how to leave"
+        time.sleep(NOTICE)
+        desktop.check_pattern(0)
+        sh("xdotool", "mousemove", "640", "400")
+        desktop.check_pattern(0)  # the guest draws its own pointer
+        subprocess.run([RINGCTL, "reset", "test"], check=True, capture_output=True)
+        time.sleep(.5)
+        desktop.check_pattern(255)
+
+
+def keys_and_leaving():
+    with Viewer() as desktop:
+        app = desktop.open()
+        desktop.enter()
+        time.sleep(NOTICE)
+        desktop.clear()
+        type_text("a")
+        desktop.expect_event("Key 30 1")
+        desktop.expect_event("Key 30 0")
+        # The window manager's and the console's own go to the guest as well.
+        key("alt+F4", "F11", "ctrl+q", "Escape", "Print", "Menu", "KP_Enter")
+        for code in (62, 87, 16, 1, 99, 127, 96):
+            desktop.expect_event(f"Key {code} 1")
+        assert desktop.pids(), "a key ended the viewer"
+        # The release chord, into the bar and back.
+        desktop.clear()
+        key("ctrl+alt")
+        until("the bar", desktop.bar_shown)
+        desktop.expect_event("ReleaseAll")
+        desktop.clear()
+        key("b", "Escape")
+        until("the bar to go", lambda: not desktop.bar_shown())
+        type_text("c")
+        desktop.expect_event("Key 46 1")
+        assert "Key 48 1" not in desktop.events(), "the bar's keys reached the guest"
+        # Ctrl+Alt+Del, pause, and out.
+        desktop.clear()
+        key("ctrl+alt")
+        until("the bar", desktop.bar_shown)
+        key("Right", "Right", "Return")
+        for code in (29, 56, 111):
+            desktop.expect_event(f"Key {code} 1")
+        until("the bar to go", lambda: not desktop.bar_shown())
+        key("ctrl+alt")
+        key("Left", "Return")
+        desktop.expect_event("Pause")
+        app.expect("The machine is paused.")
+        key("Return")
+        desktop.expect_event("Resume")
+        key("F11")
+        until("the viewer to end", lambda: not desktop.pids())
+        # Back in the console, with its keyboard.
+        app.click(desktop.screen)
+        desktop.clear()
+        type_text("d")
+        desktop.expect_event("Key 32 1")
+
+
+def relative_pointer():
+    with Viewer() as desktop:
+        desktop.open()
+        desktop.enter()
+        sh("xdotool", "mousemove_relative", "--", "1", "1")  # SDL forgets the first one
+        time.sleep(.3)
+        desktop.clear()
+        for _ in range(60):  # more than the screen is wide
+            sh("xdotool", "mousemove_relative", "--", "40", "10")
+        until("all of the motion", lambda: desktop.moved() == [2400, 600])
+        sh("xdotool", "click", "3")
+        desktop.expect_event("PointerRelative 0 0 0 2")
+        desktop.expect_event("PointerRelative 0 0 0 0")
+        sh("xdotool", "click", "4")
+        desktop.expect_event("PointerRelative 0 0 1 0")
+
+
+def absolute_pointer_and_edge():
+    with Viewer(FAKE_ABSOLUTE="1") as desktop:
+        desktop.open()
+        sh("xdotool", "mousemove", "100", "300")
+        desktop.enter()
+        desktop.clear()
+        sh("xdotool", "mousemove", "1279", "799", "mousemove", "640", "400")
+        desktop.expect_event("PointerAbsolute %d %d 0 0" % (640 * 32767 // 1279, 400 * 32767 // 799))
+        sh("xdotool", "click", "1")
+        desktop.expect_event("PointerAbsolute %d %d 0 1" % (640 * 32767 // 1279, 400 * 32767 // 799))
+        time.sleep(NOTICE)
+        sh("xdotool", "mousemove", "640", "0")
+        until("the bar", desktop.bar_shown)
+        sh("xdotool", "mousemove", "640", "300")
+        until("the bar to go", lambda: not desktop.bar_shown())
+        sh("xdotool", "mousemove", "640", "0")
+        until("the bar", desktop.bar_shown)
+        desktop.clear()
+        sh("xdotool", "mousemove", "1260", "10", "click", "1")  # Pause is the last one
+        desktop.expect_event("Pause")
+        assert not [e for e in desktop.events() if e.endswith(" 0 1")], "a click in the bar reached the guest"
+
+
+def killed():
+    with Viewer() as desktop:
+        app = desktop.open()
+        desktop.enter()
+        sh("xdotool", "keydown", "a")
+        os.kill(desktop.pids()[0], signal.SIGKILL)
+        sh("xdotool", "keyup", "a")
+        until("the viewer to be gone", lambda: not desktop.pids())
+        until("the console", lambda: app.look("Guest screen"))
+        assert desktop.monitors(), "the machine is gone"
+        desktop.enter()
+        subprocess.run([RINGCTL, "stop", "--force", "test"], check=True, capture_output=True)
+        until("the viewer to end with its machine", lambda: not desktop.pids())
+
+
+def without_sdl():
+    with Viewer(SDL_VIDEODRIVER="none") as desktop:
+        app = desktop.open()
+        app.press("Full Screen")
+        until("GTK's full screen", lambda: "_NET_WM_STATE_FULLSCREEN" in sh(
+            "xprop", "-id", sh("xdotool", "getactivewindow"), "_NET_WM_STATE"))
+
+
+def alone():
+    with Viewer() as desktop:
+        desktop.app = None
+        program = os.path.join(os.path.dirname(PROGRAM), "viewer/ringside-viewer")
+        wrong = subprocess.run([program, "nobody"], env=desktop.env, capture_output=True, text=True)
+        assert wrong.returncode == 1 and 'There is no machine "nobody"' in wrong.stderr, wrong.stderr
+        viewer = desktop.run([program, "Test"])  # starts the machine, too
+        desktop.pids = lambda: [viewer.pid]
+        until("the viewer", desktop.window)
+        time.sleep(NOTICE + .5)
+        desktop.check_pattern(0)
+        viewer.send_signal(signal.SIGTERM)
+        assert viewer.wait(5) == 0
+        assert desktop.monitors(), "the machine ended with its viewer"
+
+
+run_cases(shows_the_screen, keys_and_leaving, relative_pointer, absolute_pointer_and_edge, killed, without_sdl, alone)
