@@ -50,7 +50,6 @@ static bool open_window(Viewer *v)
 {
     SDL_Rect bounds = {0, 0, 1024, 768};
 
-    SDL_SetHint(SDL_HINT_FRAMEBUFFER_ACCELERATION, "0"); /* damage only, and half the time */
     SDL_SetHint(SDL_HINT_VIDEO_MINIMIZE_ON_FOCUS_LOSS, "0");
     SDL_SetHint(SDL_HINT_VIDEO_ALLOW_SCREENSAVER, "1");
     SDL_SetHint(SDL_HINT_MOUSE_RELATIVE_SCALING, "0");
@@ -60,6 +59,9 @@ static bool open_window(Viewer *v)
     g_setenv("SDL_VIDEO_WAYLAND_WMCLASS", "org.ringside.Ringside", FALSE);
     if (SDL_Init(SDL_INIT_VIDEO) < 0) {
         return false;
+    }
+    if (g_str_equal(SDL_GetCurrentVideoDriver(), "x11")) {
+        SDL_SetHint(SDL_HINT_FRAMEBUFFER_ACCELERATION, "0"); /* damage only; Wayland has no other */
     }
     int index = choose_display();
     SDL_GetDisplayBounds(index, &bounds);
