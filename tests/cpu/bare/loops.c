@@ -216,6 +216,40 @@ static void own_code(void)
     }
 }
 
+/* Rounds that mostly skip to the end of the body, where it alone jumps back. */
+static void left_early(void)
+{
+    static uint8_t bytes[512];
+    unsigned expected = 0;
+    for (unsigned i = 0; i < sizeof bytes; i++) {
+        bytes[i] = i % 37 == 5 ? 0xe9 : i % 3;
+        expected += bytes[i] == 0xe9 ? i + 1 : 0;
+    }
+    for (unsigned n = 1; n <= sizeof bytes; n += 73) {
+        uint64_t sum = 0, at = 0;
+        __asm__ volatile("mov %2, %%r8\n xor %%r9d, %%r9d\n jmp 2f\n"
+                         "1: movzbl (%%r8,%%r9), %%edx\n lea 1(%%r9), %%r10\n and $0xfe, %%edx\n"
+                         "cmp $0xe8, %%dl\n jne 3f\n"
+                         "add %%r10, %0\n jmp 3f\n nop\n"
+                         "3: mov %%r10, %%r9\n cmp %3, %%r9\n jb 1b\n jmp 4f\n"
+                         "2: cmp %3, %%r9\n jb 1b\n 4: mov %%r9, %1"
+                         : "+a"(sum), "=&S"(at)
+                         : "D"(bytes), "c"((uint64_t)n)
+                         : "rdx", "r8", "r9", "r10", "cc");
+        uint64_t right = 0;
+        for (unsigned i = 0; i < n; i++) {
+            right += bytes[i] == 0xe9 ? i + 1 : 0;
+        }
+        CHECK(sum == right && at == n);
+        CHECK(n < sizeof bytes || sum == expected);
+    }
+    /* far, and what the branch looked at is looked at again */
+    CHECK(LOOP("add (%%rdx), %%rax\n add $0x40000000, %%rdx\n test $63, %%cl\n jnz 2f\n"
+               "lea 7(%%rax), %%rax\n jmp 2f\n nop\n"
+               "2: setnz %%bl\n movzbl %%bl, %%ebx\n add %%rbx, %%rax",
+               MIDDLE - 8 * GIB, 400) == 136256008 + 6 * 7 + 394);
+}
+
 int main_test(void)
 {
     map();
@@ -227,6 +261,7 @@ int main_test(void)
         addresses();
         other_values();
         rounds();
+        left_early();
         own_code();
     }
     stores();
