@@ -23,6 +23,7 @@ COMPILED = {
     "crypto": ("crypto.c", "-O2"),
     "system": ("system.c", "-O2"),
     "memory": ("memory.c", "-O2"),
+    "once": ("once.c", "-O2"),
 }
 XZ_BYTES = 2500000
 C_FUNCTIONS = 30
