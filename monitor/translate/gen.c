@@ -204,11 +204,59 @@ static void fix_sib_without_base(struct insn *in)
     }
 }
 
+/* Instructions, most of those that there are, whose hidden operands are flags and instruction
+ * pointer at most. */
+static bool nothing_hidden(ZydisMnemonic m)
+{
+    switch (m) {
+    case ZYDIS_MNEMONIC_MOV:
+    case ZYDIS_MNEMONIC_LEA:
+    case ZYDIS_MNEMONIC_ADD:
+    case ZYDIS_MNEMONIC_SUB:
+    case ZYDIS_MNEMONIC_CMP:
+    case ZYDIS_MNEMONIC_TEST:
+    case ZYDIS_MNEMONIC_AND:
+    case ZYDIS_MNEMONIC_OR:
+    case ZYDIS_MNEMONIC_XOR:
+    case ZYDIS_MNEMONIC_MOVZX:
+    case ZYDIS_MNEMONIC_MOVSX:
+    case ZYDIS_MNEMONIC_MOVSXD:
+    case ZYDIS_MNEMONIC_INC:
+    case ZYDIS_MNEMONIC_DEC:
+    case ZYDIS_MNEMONIC_SHL:
+    case ZYDIS_MNEMONIC_SHR:
+    case ZYDIS_MNEMONIC_SAR:
+    case ZYDIS_MNEMONIC_JZ:
+    case ZYDIS_MNEMONIC_JNZ:
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* ZydisDecoderDecodeFull, but for operands that nobody asks for. */
+static ZyanStatus operands_decode(const ZydisDecoder *decoder, struct insn *in,
+                                  const uint8_t *bytes, unsigned room)
+{
+    ZydisDecoderContext context;
+    ZyanStatus s = ZydisDecoderDecodeInstruction(decoder, &context, bytes, room, &in->d);
+    if (!ZYAN_SUCCESS(s)) {
+        return s;
+    }
+    if (nothing_hidden(in->d.mnemonic)) {
+        in->d.operand_count = in->d.operand_count_visible;
+    }
+    for (unsigned i = in->d.operand_count; i < ZYDIS_MAX_OPERAND_COUNT; i++) {
+        in->op[i].type = ZYDIS_OPERAND_TYPE_UNUSED;
+    }
+    return ZydisDecoderDecodeOperands(decoder, &context, &in->d, in->op, in->d.operand_count);
+}
+
 static enum decode_result insn_decode(struct gen *g, struct insn *in, const uint8_t *bytes,
                                       unsigned room)
 {
     const ZydisDecoder *decoder = &decoders[g->long_mode ? 2 : g->mode & MODE_D32 ? 1 : 0];
-    ZyanStatus s = ZydisDecoderDecodeFull(decoder, bytes, room < 15 ? room : 15, &in->d, in->op);
+    ZyanStatus s = operands_decode(decoder, in, bytes, room < 15 ? room : 15);
     in->bytes = bytes;
     if (ZYAN_SUCCESS(s) && (in->d.attributes & ZYDIS_ATTRIB_HAS_SIB) && in->d.raw.modrm.mod == 0 &&
         in->d.raw.sib.base == 5) {

@@ -328,10 +328,12 @@ static uint64_t site_key(const struct gen *g)
 static bool plan_window(const struct gen *g, int64_t *unit, bool *any)
 {
     const struct address *a = &g->address;
+    if (!(g->mode & MODE_WINDOW) || (g->mode & (MODE_AC | MODE_DEBUG)) || g->no_window) {
+        return false;
+    }
     const struct site_hint *h = hint_slot(g->v, site_key(g));
     bool hinted = h->site == site_key(g);
-    if (!(g->mode & MODE_WINDOW) || (g->mode & (MODE_AC | MODE_DEBUG)) || g->no_window ||
-        (hinted && h->tlb)) {
+    if (hinted && h->tlb) {
         return false;
     }
     const struct base_known *known = known_of((struct gen *)g, a);
