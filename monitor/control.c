@@ -251,6 +251,7 @@ struct control *control_new(const struct control_config *config, GError **error)
                  config->serial2 ? config->serial2 : "", "exit", "", NULL);
     g_object_set_data(G_OBJECT(control->machine), CONTROL_DATA, control);
     control_machine_connect(control);
+    control_input_watch(control, true);
     if (!control_listen(control, error)) {
         control_free(control);
         return NULL;
@@ -281,6 +282,7 @@ void control_free(struct control *control)
         return;
     }
     control_detach(control);
+    control_input_watch(control, false);
     while (control->clients->len) { /* each may still look at the ones before it */
         g_ptr_array_remove_index(control->clients, control->clients->len - 1);
     }

@@ -109,9 +109,52 @@ void control_input_connect(struct client *client)
 {
     RsMonitorInput *input = client->input;
 
+    machine_lock();
     rs_monitor_input_set_absolute(input, input_has_absolute(client->control->input));
+    machine_unlock();
     g_signal_connect(input, "handle-key", G_CALLBACK(handle_key), client);
     g_signal_connect(input, "handle-pointer-relative", G_CALLBACK(handle_pointer_relative), client);
     g_signal_connect(input, "handle-pointer-absolute", G_CALLBACK(handle_pointer_absolute), client);
     g_signal_connect(input, "handle-release-all", G_CALLBACK(handle_release_all), client);
+}
+
+static gboolean tell_absolute(gpointer opaque)
+{
+    struct control *control = opaque;
+    bool absolute;
+
+    machine_lock();
+    g_clear_pointer(&control->input_source, g_source_unref);
+    absolute = input_has_absolute(control->input);
+    machine_unlock();
+    for (unsigned i = 0; i < control->clients->len; i++) {
+        const struct client *client = control->clients->pdata[i];
+        if (client->input) {
+            rs_monitor_input_set_absolute(client->input, absolute);
+        }
+    }
+    return G_SOURCE_REMOVE;
+}
+
+/* Any thread, machine lock held. */
+static void input_has_changed(void *opaque)
+{
+    struct control *control = opaque;
+
+    if (!control->input_source) {
+        control->input_source = g_idle_source_new();
+        g_source_set_callback(control->input_source, tell_absolute, control, NULL);
+        g_source_attach(control->input_source, NULL);
+    }
+}
+
+void control_input_watch(struct control *control, bool on)
+{
+    machine_lock();
+    input_set_listener(control->input, on ? input_has_changed : NULL, control);
+    if (!on && control->input_source) {
+        g_source_destroy(control->input_source);
+        g_clear_pointer(&control->input_source, g_source_unref);
+    }
+    machine_unlock();
 }

@@ -36,6 +36,7 @@ struct control {
     const struct control_ops *ops;
     void *opaque;
     char *socket;
+    GSource *input_source; /* about to tell what has changed; under the machine lock */
     guint tick; /* source of the frame timer, 0: nobody watches */
     bool live;
 };
@@ -49,3 +50,5 @@ void control_screen_disconnect(struct client *client);
 void control_screen_wake(struct control *control); /* starts the frame timer if it is needed */
 void control_input_connect(struct client *client);
 void control_input_release(struct client *client);
+/* Follows what the guest's pointing devices can do, until `on` is false. */
+void control_input_watch(struct control *control, bool on);

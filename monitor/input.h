@@ -2,6 +2,9 @@
 /*
  * Keyboard and pointer events on their way from clients to the guest's input devices.
  * Keys are Linux input event codes (KEY_A = 30, linux/input-event-codes.h): hardware keys, no layout.
+ *
+ * An event goes to the sink that was added last of those that take such events and want them now; a
+ * key or button is released where it was pressed.
  * Machine lock held.
  */
 #pragma once
@@ -19,14 +22,23 @@ struct input_sink {
     void (*pointer_relative)(void *opaque, int dx, int dy, int wheel, uint32_t buttons);
     /* Absolute position, 0..32767 over the screen; NULL when the device has none. */
     void (*pointer_absolute)(void *opaque, uint32_t x, uint32_t y, int wheel, uint32_t buttons);
+    bool (*wants)(void *opaque); /* NULL: always. Call input_changed() when the answer changes */
+    /* Optional: an event, which another sink gets, because this one does not want any. */
+    void (*ignored)(void *opaque, uint32_t key_or_buttons);
     void *opaque;
 };
 
 struct input *input_new(void);
 void input_free(struct input *input);
 void input_add_sink(struct input *input, const struct input_sink *sink); /* copied; latest first */
+void input_remove_sink(struct input *input, void *opaque);
 void input_key(struct input *input, uint32_t code, bool down); /* unknown codes are dropped */
 void input_pointer_relative(struct input *input, int dx, int dy, int wheel, uint32_t buttons);
 void input_pointer_absolute(struct input *input, uint32_t x, uint32_t y, int wheel, uint32_t buttons);
 bool input_has_absolute(const struct input *input);
 void input_release_all(struct input *input); /* every key and button that is down */
+
+/* A sink wants events now, or does not any more. */
+void input_changed(struct input *input);
+/* Called from input_changed(), so in any thread; one listener. */
+void input_set_listener(struct input *input, void (*changed)(void *opaque), void *opaque);

@@ -409,7 +409,8 @@ static bool reset_all(struct machine *m, GError **error)
 static bool machine_build(struct machine *m, GError **error)
 {
     bool ok = create_memory(m, error) && open_backends(m, error) &&
-              (m->config.kernel || firmware_load(m, error)) && machine_create_devices(m, error);
+              (m->config.kernel || firmware_load(m, error)) && machine_create_devices(m, error) &&
+              machine_usb_create(m, error);
 
     if (ok) {
         firmware_publish(m);
@@ -452,6 +453,7 @@ void machine_free(struct machine *m)
         m->engine = NULL;
     }
     machine_destroy_devices(m);
+    g_clear_pointer(&m->usb, g_ptr_array_unref);
     for (unsigned i = 0; i < MACHINE_MAX_DISKS; i++) {
         block_close(m->disk[i]);
     }

@@ -13,6 +13,7 @@
 
 #include "input.h"
 #include "screen.h"
+#include "usb/usb.h"
 
 #define MACHINE_MAX_CPUS  32u
 #define MACHINE_MAX_DISKS 5u
@@ -109,3 +110,5 @@ const char *machine_serial_path(const struct machine *machine, unsigned port);
 struct net *machine_network(const struct machine *machine);
 /* NULL `path` takes the disc out. `force`: even if the guest has locked the drive. */
 bool machine_change_cdrom(struct machine *machine, const char *path, bool force, GError **error);
+/* Machine lock held: a root port with nothing in it, for usb_attach(). NULL: all are taken. */
+struct usb_port *machine_usb_free_port(struct machine *machine, enum usb_speed speed);

@@ -46,11 +46,12 @@ struct machine {
     uint8_t *vga_rom; /* file contents, for the VGA device's init */
     size_t vga_rom_size;
     void *device[MACHINE_ROWS]; /* by row of machine_table */
-    void *lapic, *ioapic, *pic, *pit, *hpet, *pm, *lpc, *fw_cfg, *ahci, *vga;
+    void *lapic, *ioapic, *pic, *pit, *hpet, *pm, *lpc, *fw_cfg, *ahci, *vga, *xhci;
     struct chardev *serial[MACHINE_SERIAL_PORTS], *debugcon;
     struct block *disk[MACHINE_MAX_DISKS], *cdrom;
     struct net *net;
     struct audio *audio;
+    GPtrArray *usb; /* struct usb_device: those that we emulate */
     uint8_t mac[6];
 
     char *problem;       /* about the last disk error, under the machine lock */
@@ -97,6 +98,9 @@ bool machine_create_devices(struct machine *m, GError **error);
 void machine_destroy_devices(struct machine *m);
 void machine_reset_devices(struct machine *m);
 void machine_isa_irq(void *opaque, unsigned n, bool level); /* 0-15 to 8259 and IO-APIC */
+
+/* machine_usb.c: plugs in the emulated devices, always in the same ports */
+bool machine_usb_create(struct machine *m, GError **error);
 
 /* machine_bus.c: the CPUs' side */
 void machine_init_cpu_bus(struct machine *m);

@@ -26,6 +26,7 @@
 #include "uart16550.h"
 #include "vga.h"
 #include "virtio_net.h"
+#include "xhci.h"
 
 /* Interrupt lines */
 
@@ -369,6 +370,11 @@ static void hda_configure(struct machine *m, const struct machine_row *row, void
     };
 }
 
+static void xhci_configure(struct machine *m, const struct machine_row *row, void *config)
+{
+    *(struct xhci_config *)config = (struct xhci_config){row_pci(m, row)};
+}
+
 static bool when_sound(const struct machine *m)
 {
     return m->audio != NULL;
@@ -414,6 +420,7 @@ const struct machine_row machine_table[] = {
     {&fw_cfg_device, "fw-cfg", BUS_ISA, 0x510, -1, NULL, NULL, FIELD(fw_cfg)},
     {&vga_device, "vga", BUS_PCI, DEVFN(2, 0), -1, NULL, vga_configure, FIELD(vga)},
     {&ahci_device, "ahci", BUS_PCI, DEVFN(0x1f, 2), -1, NULL, ahci_configure, FIELD(ahci)},
+    {&xhci_device, "xhci", BUS_PCI, DEVFN(0x14, 0), -1, NULL, xhci_configure, FIELD(xhci)},
     {&hda_device, "hda", BUS_PCI, DEVFN(0x1b, 0), -1, when_sound, hda_configure, 0},
     {&e1000e_device, "e1000e", BUS_PCI, DEVFN(3, 0), -1, when_e1000e, e1000e_configure, 0},
     {&virtio_net_device, "virtio-net", BUS_PCI, DEVFN(3, 0), -1, when_virtio_net,

@@ -361,6 +361,34 @@ def sound_initramfs():
     return made("sound-%s.gz" % tag, make)
 
 
+USB_MODULES = ["xhci-pci", "usbhid", "hid-generic", "evdev", "usb-storage", "sd_mod"]
+
+USB_DO = {
+    # What the kernel made of the tree of devices.
+    "look": r"""
+for d in /sys/bus/usb/devices/*; do
+    [ -f $d/product ] && echo "USB ${d##*/} $(cat $d/idVendor):$(cat $d/idProduct) $(cat $d/speed) $(cat $d/product)"
+done
+grep -h xhci /proc/interrupts | head -3
+dmesg | grep -iE 'xhci|usb' | grep -iE 'error|fail|warn|not respond|timeout|dead|died' | sed 's/^/BAD /'
+for e in /sys/class/input/event*; do echo "INPUT ${e##*/} $(cat $e/device/name)"; done
+echo LOOKED
+""",
+}
+
+
+def usb_initramfs():
+    init = INIT.replace("[ -f /do/$do ]", "mkdir -p /tmp; sleep 2\n[ -f /do/$do ]").replace(
+        "exit=*|do=*)", "exit=*|do=*|seconds=*)")
+
+    def make(path):
+        pack_initramfs(path, init, module_list(*USB_MODULES),
+                       {"/do/" + name: script for name, script in USB_DO.items()})
+    tag = hashlib.sha256((init + repr(sorted(USB_DO.items())) + repr(USB_MODULES) +
+                          kernel()).encode()).hexdigest()[:12]
+    return made("usb-%s.gz" % tag, make)
+
+
 def grub_rescue():
     return package("grub-rescue-pc") + "/usr/lib/grub-rescue/grub-rescue-cdrom.iso"
 
