@@ -296,8 +296,7 @@ void xhci_interrupter_state(struct xhci_interrupter *ir, struct state *s)
         g_array_append_vals(ir->waiting, waiting, (guint)(size / sizeof(struct xhci_trb)));
         ir->waiting_from = 0;
         ir->erstsz = MIN(ir->erstsz, 1u << XHCI_ERST_LOG);
-        ir->segment_size = CLAMP(ir->segment_size, SEGMENT_MIN, SEGMENT_MAX);
-        ir->index = MIN(ir->index, ir->segment_size - 1);
-        ir->segment = ir->erstsz ? ir->segment % ir->erstsz : 0;
+        ir->started = ir->started && ir->segment < ir->erstsz && ir->index < ir->segment_size &&
+                      ir->segment_size <= SEGMENT_MAX;
     }
 }
