@@ -8,6 +8,7 @@
  * saved is simply begun again. A bulk or interrupt transfer that the guest stopped in its middle
  * goes on there (`partial`), unless the guest moves the dequeue pointer.
  *
+ * A device that always has something to say on an interrupt endpoint is asked once an interval.
  * Isochronous TDs are given to the device ahead of time. A device that answers at once is told
  * on by the machine's clock, others set the pace themselves.
  */
@@ -41,7 +42,7 @@ struct xhci_td {
     uint8_t *buffer;
     size_t bytes, skip; /* of the TD; of it, done before (see partial) */
     uint64_t next;      /* what follows it in the ring */
-    bool next_cycle, submitted, done, cancelling, gone, missed;
+    bool next_cycle, submitted, done, at_once, cancelling, gone, missed;
     uint64_t at; /* isochronous: when it is to end */
 };
 
@@ -288,6 +289,9 @@ static void td_end(struct xhci_td *td)
     enum completion cc = completion_of(td);
 
     td_data_in(td);
+    if (endpoint_kind(ep) == USB_INTERRUPT && td->at_once) { /* asked again in an interval */
+        ep->next_at = clock_now(ep->xhci->host->clock) + interval_ns(ep);
+    }
     td->ring->dequeue = td->next;
     td->ring->dequeue_cycle = td->next_cycle;
     td->ring->partial = 0;
@@ -418,7 +422,8 @@ static void td_done(struct usb_transfer *transfer)
 
     td->done = true;
     if (td->ep) {
-        if (!td->ep->nested) { /* by itself, so not to the machine's clock */
+        td->at_once = td->ep->nested;
+        if (!td->at_once) { /* by itself, so not to the machine's clock */
             td->at = 0;
         }
         endpoint_progress(td->ep);
@@ -576,14 +581,15 @@ static unsigned flight_limit(const struct xhci_endpoint *ep)
 static bool may_begin(struct xhci_endpoint *ep)
 {
     struct xhci *x = ep->xhci;
+    uint64_t ahead = is_isoch(ep) ? ISOCH_AHEAD : 0;
 
     if (ep->state != EP_RUNNING || ep->held || ep->nested || !xhci_running(x) ||
         xhci_events_waiting(x) || ep->in_flight >= flight_limit(ep)) {
         return false;
     }
-    if (is_isoch(ep) && ep->next_at > clock_now(x->host->clock) + ISOCH_AHEAD) {
+    if (ep->next_at > clock_now(x->host->clock) + ahead) {
         if (!timer_is_armed(ep->timer)) {
-            timer_arm(ep->timer, ep->next_at - ISOCH_AHEAD);
+            timer_arm(ep->timer, ep->next_at - ahead);
         }
         return false;
     }

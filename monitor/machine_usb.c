@@ -1,17 +1,23 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The machine's USB ports and what is in them from the start.
+ * The machine's USB ports and what is in them from the start: a tablet, which guests that drive it
+ * have as their pointer, and what the settings say.
  */
 #include <gio/gio.h>
+#include <string.h>
 
 #include "machine_internal.h"
 #include "usb/hid.h"
+#include "usb/hub.h"
+#include "usb/storage.h"
 #include "xhci.h"
 
-static bool plug(struct machine *m, struct usb_device *dev, GError **error)
+/* `port` NULL: a root port. Takes the reference. */
+static bool plug(struct machine *m, struct usb_device *dev, struct usb_port *port, GError **error)
 {
-    struct usb_port *port = xhci_free_port(m->xhci, dev->speed);
-
+    if (!port) {
+        port = xhci_free_port(m->xhci, dev->speed);
+    }
     g_ptr_array_add(m->usb, dev);
     if (!port || !usb_attach(port, dev)) {
         g_set_error(error, G_IO_ERROR, G_IO_ERROR_NO_SPACE,
@@ -21,10 +27,48 @@ static bool plug(struct machine *m, struct usb_device *dev, GError **error)
     return true;
 }
 
+static bool plug_input(struct machine *m, struct usb_device *dev, struct usb_device *hub,
+                       GError **error)
+{
+    return plug(m, dev, hub ? usb_hub_free_port(hub, dev->speed) : NULL, error);
+}
+
+static void storage_error(void *opaque, struct block *block, int error_errno)
+{
+    machine_disk_error(opaque, block, error_errno);
+}
+
+static bool plug_disks(struct machine *m, GError **error)
+{
+    for (unsigned i = 0; i < m->config.disk_count; i++) {
+        g_autofree char *serial = g_strdup_printf("%012X", i + 1);
+        struct usb_storage_config config = {m->disk[i], serial, storage_error, m};
+        if (m->config.disks[i].usb && !plug(m, usb_storage_new(&config), NULL, error)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 bool machine_usb_create(struct machine *m, GError **error)
 {
+    struct usb_device *hub = m->config.usb_hub ? usb_hub_new() : NULL;
+
     m->usb = g_ptr_array_new_with_free_func((GDestroyNotify)usb_device_unref);
-    return plug(m, usb_tablet_new(m->input), error);
+    return (!hub || plug(m, hub, NULL, error)) &&
+           plug_input(m, usb_tablet_new(m->input), hub, error) &&
+           (!m->config.usb_keyboard || plug_input(m, usb_keyboard_new(m->input), hub, error)) &&
+           plug_disks(m, error);
+}
+
+void machine_usb_retry(struct machine *m)
+{
+    for (unsigned i = 0; i < m->usb->len; i++) {
+        struct usb_device *dev = m->usb->pdata[i];
+        if (strcmp(dev->class->name, "usb-storage") == 0) {
+            usb_storage_retry(dev);
+        }
+    }
 }
 
 struct usb_port *machine_usb_free_port(struct machine *m, enum usb_speed speed)
