@@ -11,6 +11,7 @@
 struct change {
     char *size, *add;
     int remove;
+    gboolean usb;
 };
 
 static bool change_parse(struct change *c, const struct ringctl_command *command, int *argc,
@@ -19,17 +20,21 @@ static bool change_parse(struct change *c, const struct ringctl_command *command
     const GOptionEntry entries[] = {
         {"new", 0, 0, G_OPTION_ARG_STRING, &c->size, "Add a new disk of this size", "8G"},
         {"add", 0, 0, G_OPTION_ARG_FILENAME, &c->add, "Add this disk image, where it is", "FILE"},
+        {"usb", 0, 0, G_OPTION_ARG_NONE, &c->usb, "The new disk is a USB disk, not a SATA one",
+         NULL},
         {"remove", 0, 0, G_OPTION_ARG_INT, &c->remove, "Remove disk N (as in info)", "N"},
         {0}};
 
     c->remove = -1;
     return ringctl_parse(command, entries, argc, argv, 1, 1, error) &&
            ((!!c->size + !!c->add + (c->remove >= 0) == 1) ||
-            ringctl_fail(error, RINGCTL_FAILED, "Give one of --new, --add and --remove."));
+            ringctl_fail(error, RINGCTL_FAILED, "Give one of --new, --add and --remove.")) &&
+           (!c->usb || c->remove < 0 ||
+            ringctl_fail(error, RINGCTL_FAILED, "--usb belongs to --new or --add."));
 }
 
 static bool add(const struct ringctl_machine *machine, struct settings *s, const char *path,
-                const char *format, GError **error)
+                const char *format, bool usb, GError **error)
 {
     int slot = settings_add_disk(s, path, format);
 
@@ -39,6 +44,7 @@ static bool add(const struct ringctl_machine *machine, struct settings *s, const
                             "for another.",
                             SETTINGS_MAX_DISK);
     }
+    s->disk[slot].usb = usb;
     if (!settings_save(s, machine->folder, error)) {
         return false;
     }
@@ -47,7 +53,7 @@ static bool add(const struct ringctl_machine *machine, struct settings *s, const
 }
 
 static bool add_new(const struct ringctl_machine *machine, struct settings *s, const char *size,
-                    GError **error)
+                    bool usb, GError **error)
 {
     g_autofree char *name = settings_new_disk_name(s, machine->folder);
     g_autofree char *path = ringctl_machine_file(machine, name);
@@ -55,7 +61,7 @@ static bool add_new(const struct ringctl_machine *machine, struct settings *s, c
     if (!ringctl_make_disk(path, size, error)) {
         return false;
     }
-    if (add(machine, s, name, "qcow2", error)) {
+    if (add(machine, s, name, "qcow2", usb, error)) {
         return true;
     }
     unlink(path);
@@ -63,7 +69,7 @@ static bool add_new(const struct ringctl_machine *machine, struct settings *s, c
 }
 
 static bool add_file(const struct ringctl_machine *machine, struct settings *s, const char *file,
-                     GError **error)
+                     bool usb, GError **error)
 {
     g_autofree char *path = g_canonicalize_filename(file, NULL);
 
@@ -74,7 +80,7 @@ static bool add_file(const struct ringctl_machine *machine, struct settings *s, 
     if (settings_has_disk(s, path, machine->folder)) {
         return ringctl_fail(error, RINGCTL_FAILED, "%s is a disk of this machine already.", path);
     }
-    return add(machine, s, path, "auto", error);
+    return add(machine, s, path, "auto", usb, error);
 }
 
 static bool take_away(const struct ringctl_machine *machine, struct settings *s, int slot,
@@ -106,8 +112,8 @@ static bool change(const struct ringctl_machine *machine, const struct change *c
     if (!(s = settings_load(machine->folder, error))) {
         return false;
     }
-    return c->size  ? add_new(machine, s, c->size, error)
-           : c->add ? add_file(machine, s, c->add, error)
+    return c->size  ? add_new(machine, s, c->size, c->usb, error)
+           : c->add ? add_file(machine, s, c->add, c->usb, error)
                     : take_away(machine, s, c->remove, error);
 }
 

@@ -200,7 +200,9 @@ static void add_settings(GPtrArray *facts, const struct settings *s)
     add_fact(facts, "wanted-engine", g_strdup(s->engine));
     for (unsigned i = 0; i < SETTINGS_MAX_DISK; i++) {
         g_autofree char *what = g_strdup_printf("disk%u", i);
+        g_autofree char *bus = g_strdup_printf("disk%u-bus", i);
         add_fact(facts, what, g_strdup(s->disk[i].path));
+        add_fact(facts, bus, g_strdup(s->disk[i].path && s->disk[i].usb ? "usb" : NULL));
     }
     add_fact(facts, "cdrom", g_strdup(s->cdrom));
     add_fact(facts, "sound", g_strdup(s->sound));

@@ -16,8 +16,8 @@
 struct run {
     char *kernel, *initrd, *append, *cdrom, *memory, *cpus, *engine, *screenshot, *after, *timeout,
         *engine_options, *boot, *network, *card, *capture, *sound;
-    char **disks, **serial, **forwards;
-    gboolean snapshot, debug_exit, no_reboot, profile;
+    char **disks, **usb_disks, **serial, **forwards;
+    gboolean snapshot, debug_exit, no_reboot, profile, usb_keyboard;
 };
 
 static bool run_parse(struct run *r, const struct ringctl_command *command, int *argc, char ***argv,
@@ -29,6 +29,10 @@ static bool run_parse(struct run *r, const struct ringctl_command *command, int 
         {"append", 0, 0, G_OPTION_ARG_STRING, &r->append, "Its command line", "TEXT"},
         {"cdrom", 0, 0, G_OPTION_ARG_FILENAME, &r->cdrom, "A disc image", "FILE"},
         {"disk", 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &r->disks, "A disk; up to 5 times", "FILE"},
+        {"usb-disk", 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &r->usb_disks, "A USB disk; repeatable",
+         "FILE"},
+        {"usb-keyboard", 0, 0, G_OPTION_ARG_NONE, &r->usb_keyboard,
+         "A USB keyboard beside the PS/2 one", NULL},
         {"boot", 0, 0, G_OPTION_ARG_STRING, &r->boot, "Boot order: c disk, d disc", "cd"},
         {"memory", 0, 0, G_OPTION_ARG_STRING, &r->memory, "Memory; a bare number is MiB", "512M"},
         {"cpus", 0, 0, G_OPTION_ARG_STRING, &r->cpus, "Processors", "N"},
@@ -136,6 +140,10 @@ static void add_all(GPtrArray *args, const struct run *r)
     for (unsigned i = 0; r->disks && r->disks[i]; i++) {
         add(args, "--disk", r->disks[i]);
     }
+    for (unsigned i = 0; r->usb_disks && r->usb_disks[i]; i++) {
+        add(args, "--usb-disk", r->usb_disks[i]);
+    }
+    add_flag(args, "--usb-keyboard", r->usb_keyboard);
 }
 
 static void run_clear(struct run *r)
@@ -149,6 +157,7 @@ static void run_clear(struct run *r)
         g_free(strings[i]);
     }
     g_strfreev(r->disks);
+    g_strfreev(r->usb_disks);
     g_strfreev(r->serial);
     g_strfreev(r->forwards);
 }

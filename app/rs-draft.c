@@ -341,7 +341,7 @@ static struct settings *draft_settings(const RsDraft *draft)
      * starts the disk. */
     replace(&s->boot_order, "disk,cdrom");
     if (draft->disk_bytes) {
-        s->disk[0] = (struct settings_disk){g_strdup(DISK_FILE), g_strdup("qcow2"), false};
+        s->disk[0] = (struct settings_disk){.path = g_strdup(DISK_FILE), .format = g_strdup("qcow2")};
     }
     if (draft->demo) {
         replace(&s->kernel, "vmlinuz");

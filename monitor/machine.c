@@ -515,6 +515,7 @@ void machine_resume(struct machine *m)
     if (m->ahci) {
         ahci_retry(m->ahci);
     }
+    machine_usb_retry(m);
     machine_unlock();
 }
 

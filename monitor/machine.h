@@ -25,6 +25,7 @@ struct machine_disk {
     const char *path;
     bool readonly, snapshot; /* snapshot: writes are forgotten at the end */
     bool raw;                /* do not look for a format in it */
+    bool usb;                /* not on the SATA controller */
 };
 
 /* mode: net/net.h, NULL: no card. */
@@ -52,6 +53,7 @@ struct machine_config {
     const char *serial[MACHINE_SERIAL_PORTS]; /* chardev.h; NULL: none */
     const char *debugcon;   /* file for the firmware's log; NULL: none */
     bool debug_exit;        /* port F4h */
+    bool usb_keyboard, usb_hub; /* a keyboard beside the PS/2 one; input devices behind a hub */
     bool no_reboot;         /* a guest's reset ends the run */
 };
 

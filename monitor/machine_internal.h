@@ -101,6 +101,10 @@ void machine_isa_irq(void *opaque, unsigned n, bool level); /* 0-15 to 8259 and 
 
 /* machine_usb.c: plugs in the emulated devices, always in the same ports */
 bool machine_usb_create(struct machine *m, GError **error);
+void machine_usb_retry(struct machine *m); /* what a disk could not write: after every resume */
+
+/* Machine lock held: pauses, and tells which disk could not be written. */
+void machine_disk_error(struct machine *m, const struct block *block, int error_errno);
 
 /* machine_bus.c: the CPUs' side */
 void machine_init_cpu_bus(struct machine *m);

@@ -161,10 +161,8 @@ static void guest_debug_exit(void *opaque, unsigned code)
     machine_request(m, REQUEST_DEBUG_EXIT);
 }
 
-static void disk_error(void *opaque, unsigned port, int error_errno)
+void machine_disk_error(struct machine *m, const struct block *block, int error_errno)
 {
-    struct machine *m = opaque;
-    const char *path = port < m->config.disk_count ? m->config.disks[port].path : "?";
     const char *remedy =
         error_errno == ENOSPC || error_errno == EDQUOT
             ? "The disk it lies on is full. Make space there, then resume the machine"
@@ -173,9 +171,18 @@ static void disk_error(void *opaque, unsigned port, int error_errno)
     g_free(m->problem);
     m->problem = g_strdup_printf("The machine is paused because its disk %s cannot be written: "
                                  "%s. %s; nothing is lost.",
-                                 path, g_strerror(error_errno), remedy);
-    device_log("ahci", "%s", m->problem);
+                                 block_path(block), g_strerror(error_errno), remedy);
+    device_log("disk", "%s", m->problem);
     machine_request(m, REQUEST_IO_ERROR);
+}
+
+static void disk_error(void *opaque, unsigned port, int error_errno)
+{
+    struct machine *m = opaque;
+
+    if (port < m->config.disk_count) {
+        machine_disk_error(m, m->disk[port], error_errno);
+    }
 }
 
 static int64_t host_seconds(void)
@@ -307,7 +314,9 @@ static void ahci_configure(struct machine *m, const struct machine_row *row, voi
 
     c->pci = row_pci(m, row);
     for (unsigned i = 0; i < m->config.disk_count; i++) {
-        c->port[i] = (struct ahci_port_config){AHCI_DISK, m->disk[i], NULL};
+        if (!m->config.disks[i].usb) {
+            c->port[i] = (struct ahci_port_config){AHCI_DISK, m->disk[i], NULL};
+        }
     }
     c->port[AHCI_PORTS - 1] = (struct ahci_port_config){AHCI_CDROM, m->cdrom, NULL};
     c->io_error = disk_error;

@@ -44,6 +44,20 @@ static bool options_network(const struct options *o, GError **error)
            wrong(error, "--card is e1000e or virtio.");
 }
 
+static bool options_disks(struct options *o, char **paths, bool usb, GError **error)
+{
+    struct machine_config *c = &o->config;
+
+    for (unsigned i = 0; paths && paths[i]; i++) {
+        if (c->disk_count == MACHINE_MAX_DISKS) {
+            return wrong(error, "A machine has at most 5 disks.");
+        }
+        c->disks[c->disk_count++] = (struct machine_disk){
+            .path = paths[i], .readonly = o->readonly, .snapshot = o->snapshot, .usb = usb};
+    }
+    return true;
+}
+
 static bool options_finish(struct options *o, GError **error)
 {
     struct machine_config *c = &o->config;
@@ -77,15 +91,11 @@ static bool options_finish(struct options *o, GError **error)
         .sound = o->sound && strcmp(o->sound, "off") != 0 ? o->sound : NULL,
         .debug_exit = o->debug_exit,
         .no_reboot = o->no_reboot,
+        .usb_keyboard = o->usb_keyboard,
+        .usb_hub = o->usb_hub,
     };
-    for (unsigned i = 0; o->disks && o->disks[i]; i++) {
-        if (i == MACHINE_MAX_DISKS) {
-            return wrong(error, "A machine has at most 5 disks.");
-        }
-        c->disks[c->disk_count++] = (struct machine_disk){
-            .path = o->disks[i], .readonly = o->readonly, .snapshot = o->snapshot};
-    }
-    if (!options_serial(o, error) || !options_network(o, error)) {
+    if (!options_disks(o, o->disks, false, error) || !options_disks(o, o->usb_disks, true, error) ||
+        !options_serial(o, error) || !options_network(o, error)) {
         return false;
     }
     if (o->after < 0 || o->timeout < 0) {
@@ -104,6 +114,12 @@ static void add_machine_entries(GOptionContext *context, struct options *o)
         {"initrd", 'i', 0, G_OPTION_ARG_FILENAME, &o->initrd, "Its initial RAM disk", "FILE"},
         {"append", 'a', 0, G_OPTION_ARG_STRING, &o->append, "Its command line", "TEXT"},
         {"disk", 'd', 0, G_OPTION_ARG_FILENAME_ARRAY, &o->disks, "A disk; up to 5 times", "FILE"},
+        {"usb-disk", 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &o->usb_disks, "A USB disk; repeatable",
+         "FILE"},
+        {"usb-keyboard", 0, 0, G_OPTION_ARG_NONE, &o->usb_keyboard,
+         "A USB keyboard beside the PS/2 one", NULL},
+        {"usb-hub", 0, 0, G_OPTION_ARG_NONE, &o->usb_hub,
+         "A USB hub, with tablet and keyboard behind it", NULL},
         {"snapshot", 0, 0, G_OPTION_ARG_NONE, &o->snapshot, "Forget writes to disks", NULL},
         {"readonly", 0, 0, G_OPTION_ARG_NONE, &o->readonly, "Disks are read-only", NULL},
         {"cdrom", 0, 0, G_OPTION_ARG_FILENAME, &o->cdrom, "A disc image", "FILE"},
@@ -189,6 +205,7 @@ void options_clear(struct options *o)
         g_free(strings[i]);
     }
     g_strfreev(o->disks);
+    g_strfreev(o->usb_disks);
     g_strfreev(o->serial);
     g_strfreev(o->forwards);
 }
@@ -268,6 +285,7 @@ bool options_from_settings(struct machine_config *c, const struct settings *s, c
         .serial = {keep_serial(arena, folder, s->serial), keep_serial(arena, folder, s->serial2)},
         .sound = strcmp(s->sound, "off") != 0 ? keep(arena, s->sound) : NULL,
         .debug_exit = s->debug_exit,
+        .usb_keyboard = s->usb_keyboard,
     };
     network_from_settings(&c->network, s, arena);
     for (unsigned i = 0; i < SETTINGS_MAX_DISK; i++) {
@@ -276,6 +294,7 @@ bool options_from_settings(struct machine_config *c, const struct settings *s, c
             c->disks[c->disk_count++] =
                 (struct machine_disk){.path = keep_path(arena, folder, disk->path),
                                       .readonly = disk->read_only,
+                                      .usb = disk->usb,
                                       .raw = g_strcmp0(disk->format, "raw") == 0};
         }
     }

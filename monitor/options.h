@@ -18,8 +18,8 @@ struct options {
     char *log, *screenshot;
     double after, timeout; /* seconds, 0: never */
     int memory_mib, cpus;
-    gboolean snapshot, readonly, debug_exit, no_reboot, unplugged, profile, version;
-    char **disks, **serial, *name, *engine, *engine_options, *kernel, *initrd, *append, *firmware,
+    gboolean snapshot, readonly, debug_exit, no_reboot, unplugged, profile, version, usb_keyboard, usb_hub;
+    char **disks, **usb_disks, **serial, *name, *engine, *engine_options, *kernel, *initrd, *append, *firmware,
         *cdrom, *boot, *debugcon, *network, *card, *mac, *capture, *forward_list, *sound;
     char **forwards;
 };

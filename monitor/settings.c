@@ -135,6 +135,7 @@ static const struct field fields[] = {
     {"machine", "serial2", FIELD_TEXT, AT(serial2), .check = check_serial,
      .allowed = "none, pty or file: followed by a path"},
     {"machine", "debug-exit", FIELD_BOOL, AT(debug_exit)},
+    {"machine", "usb-keyboard", FIELD_BOOL, AT(usb_keyboard)},
     {"boot", "order", FIELD_TEXT, AT(boot_order), .check = check_order,
      .allowed = "disk, cdrom or both with a comma, each once"},
     {"boot", "kernel", FIELD_TEXT, AT(kernel), .nullable = true},
@@ -157,6 +158,7 @@ static const struct field disk_fields[] = {
     {NULL, "format", FIELD_CHOICE, offsetof(struct settings_disk, format),
      .choices = "auto,raw,qcow2"},
     {NULL, "read-only", FIELD_BOOL, offsetof(struct settings_disk, read_only)},
+    {NULL, "usb", FIELD_BOOL, offsetof(struct settings_disk, usb)},
 };
 
 struct settings *settings_new(const char *name)
@@ -538,7 +540,7 @@ int settings_add_disk(struct settings *s, const char *path, const char *format)
     for (unsigned i = 0; i < SETTINGS_MAX_DISK; i++) {
         if (!s->disk[i].path) {
             settings_remove_disk(s, i);
-            s->disk[i] = (struct settings_disk){g_strdup(path), g_strdup(format), false};
+            s->disk[i] = (struct settings_disk){.path = g_strdup(path), .format = g_strdup(format)};
             return (int)i;
         }
     }

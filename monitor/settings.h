@@ -5,8 +5,9 @@
  *
  * [machine]  name=  uuid=  os= (libosinfo short id, may be empty)  engine=
  * auto|kvm|driver|translate memory= MiB  processors=  firmware= bios|uefi  serial=
- * none|pty|file:PATH  serial2= the same debug-exit= true|false [disk0] .. [disk3]  path= (relative
- * to the folder)  format= auto|raw|qcow2  read-only= [cdrom]    path= (empty: no medium) [boot]
+ * none|pty|file:PATH  serial2= the same debug-exit= true|false usb-keyboard= true|false (beside
+ * the PS/2 one) [disk0] .. [disk3]  path= (relative
+ * to the folder)  format= auto|raw|qcow2  read-only=  usb= true|false (not SATA) [cdrom]    path= (empty: no medium) [boot]
  * order= comma-separated of disk,cdrom   kernel=  initrd=  append=
  * [sound] mode= on|output|off (output: no recording)
  * [network] mode= user|isolated|none|tap:NAME|bridge:NAME  card= e1000e|virtio  cable= true|false
@@ -31,14 +32,14 @@ GQuark settings_error_quark(void);
 struct settings_disk {
     char *path; /* NULL: no such disk */
     char *format;
-    bool read_only;
+    bool read_only, usb;
 };
 
 struct settings {
     char *name, *uuid, *os, *engine, *firmware, *serial, *serial2;
     uint64_t memory_mib; /* 1 .. 1048576 */
     unsigned processors; /* 1 .. 32 */
-    bool debug_exit;
+    bool debug_exit, usb_keyboard;
     struct settings_disk disk[SETTINGS_MAX_DISK];
     bool has_cdrom;
     char *cdrom; /* path or NULL */

@@ -124,7 +124,7 @@ static void test_new(struct fixture *f, gconstpointer path)
     g_autoptr(GError) error = NULL;
     g_autoptr(RsSettings) s = settings_new("Fresh = new; \\ machine");
 
-    s->disk[0] = (struct settings_disk){g_strdup("disk.qcow2"), g_strdup("qcow2"), false};
+    s->disk[0] = (struct settings_disk){g_strdup("disk.qcow2"), g_strdup("qcow2"), false, true};
     g_assert_true(settings_save(s, f->folder, &error));
     g_autoptr(RsSettings) again = settings_load(f->folder, &error);
     g_assert_no_error(error);
