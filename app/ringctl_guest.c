@@ -266,12 +266,38 @@ static bool move_far(RsMonitorInput *input, int dx, int dy, int delay, GError **
     return true;
 }
 
+/* To a place on the screen, by the tablet. */
+static bool point(RsMonitorInput *input, unsigned x, unsigned y, unsigned buttons, int delay,
+                  GError **error)
+{
+    g_usleep((gulong)delay * 1000);
+    if (!rs_monitor_input_call_pointer_absolute_sync(input, x, y, 0, buttons, NULL, error)) {
+        ringctl_adopt_error(error);
+        return false;
+    }
+    return true;
+}
+
+static bool point_and_click(RsMonitorInput *input, gint64 x, gint64 y, bool click, GError **error)
+{
+    if (!rs_monitor_input_get_absolute(input)) {
+        return ringctl_fail(error, RINGCTL_WRONG_STATE,
+                            "The guest does not use the machine's USB tablet (now), so its pointer "
+                            "has no places; leave --to away.");
+    }
+    return point(input, (unsigned)x, (unsigned)y, 0, 0, error) &&
+           (!click || (point(input, (unsigned)x, (unsigned)y, 1, 50, error) &&
+                       point(input, (unsigned)x, (unsigned)y, 0, 50, error)));
+}
+
 bool ringctl_mouse(const struct ringctl_command *command, int argc, char **argv, GError **error)
 {
-    gboolean click = FALSE;
+    gboolean click = FALSE, to = FALSE;
     int delay = 5;
     const GOptionEntry entries[] = {
         {"click", 0, 0, G_OPTION_ARG_NONE, &click, "Then press the left button", NULL},
+        {"to", 0, 0, G_OPTION_ARG_NONE, &to,
+         "DX and DY are a place on the screen, 0 to 32767", NULL},
         {"delay", 0, 0, G_OPTION_ARG_INT, &delay, "Between events (5)", "MILLISECONDS"},
         {0}};
     g_autoptr(RsMonitorInput) input = NULL;
@@ -280,12 +306,15 @@ bool ringctl_mouse(const struct ringctl_command *command, int argc, char **argv,
     if (!ringctl_parse(command, entries, &argc, &argv, 3, 3, error)) {
         return false;
     }
-    if (!g_ascii_string_to_signed(argv[2], 10, -10000, 10000, &dx, error) ||
-        !g_ascii_string_to_signed(argv[3], 10, -10000, 10000, &dy, error)) {
+    if (!g_ascii_string_to_signed(argv[2], 10, to ? 0 : -10000, to ? 32767 : 10000, &dx, error) ||
+        !g_ascii_string_to_signed(argv[3], 10, to ? 0 : -10000, to ? 32767 : 10000, &dy, error)) {
         return false;
     }
     delay = CLAMP(delay, 0, 1000);
     input = input_proxy(argv[1], error);
+    if (input && to) {
+        return point_and_click(input, dx, dy, click, error);
+    }
     return input && move_far(input, (int)dx, (int)dy, delay, error) &&
            (!click || (move(input, 0, 0, 1, 50, error) && move(input, 0, 0, 0, 50, error)));
 }

@@ -367,19 +367,50 @@ USB_DO = {
     # What the kernel made of the tree of devices.
     "look": r"""
 for d in /sys/bus/usb/devices/*; do
-    [ -f $d/product ] && echo "USB ${d##*/} $(cat $d/idVendor):$(cat $d/idProduct) $(cat $d/speed) $(cat $d/product)"
+    [ -f $d/product ] && echo "USB ${d##*/} $(cat $d/speed) $(cat $d/product)"
 done
-grep -h xhci /proc/interrupts | head -3
-dmesg | grep -iE 'xhci|usb' | grep -iE 'error|fail|warn|not respond|timeout|dead|died' | sed 's/^/BAD /'
 for e in /sys/class/input/event*; do echo "INPUT ${e##*/} $(cat $e/device/name)"; done
 echo LOOKED
 """,
+    # Fills the USB disk and reads it back; what is there is also looked at from outside.
+    "disk": r"""
+cat /sys/block/sda/size
+dd if=/dev/urandom of=/tmp/data bs=1M count=$mib 2>/dev/null
+echo COPYING
+a=$(cut -d" " -f1 /proc/uptime); dd if=/tmp/data of=/dev/sda bs=1M oflag=direct 2>/dev/null
+echo 3 > /proc/sys/vm/drop_caches
+b=$(cut -d" " -f1 /proc/uptime); dd if=/dev/sda of=/tmp/back bs=1M count=$mib iflag=direct 2>/dev/null
+c=$(cut -d" " -f1 /proc/uptime); echo "TIMES $a $b $c"
+cmp /tmp/data /tmp/back && echo SAME
+echo "SUM $(md5sum < /tmp/data | cut -d' ' -f1)"
+rm /tmp/back; time dd if=/dev/sda of=/dev/null bs=512 count=2000 iflag=direct 2>/dev/null
+""",
+    # Copies within the disk, again and again, and checks each copy.
+    "copy": r"""
+dd if=/dev/urandom of=/tmp/data bs=1M count=8 2>/dev/null
+sum=$(md5sum < /tmp/data); i=0; bad=0
+while [ $i -lt $rounds ]; do
+    i=$((i+1)); dd if=/tmp/data of=/dev/sda bs=64k seek=$((i * 128)) conv=notrunc oflag=direct 2>/dev/null || echo "WRITE ERROR"
+    [ "$(dd if=/dev/sda bs=64k skip=$((i * 128)) count=128 iflag=direct 2>/dev/null | md5sum)" = "$sum" ] || bad=$((bad+1))
+    echo "COPY $i"
+done
+echo "COPIED bad=$bad"
+""",
+    # Input events of one device, in hexadecimal: struct input_event.
+    "events": r"""
+for e in /sys/class/input/event*; do
+    grep -q "$name" $e/device/name && device=/dev/input/${e##*/}
+done
+echo "LISTENING $device"
+hexdump -v -e '24/1 "%02x" "\n"' $device
+""",
+    "wait": "echo WAITING; sleep 3600\n",
 }
 
 
 def usb_initramfs():
     init = INIT.replace("[ -f /do/$do ]", "mkdir -p /tmp; sleep 2\n[ -f /do/$do ]").replace(
-        "exit=*|do=*)", "exit=*|do=*|seconds=*)")
+        "exit=*|do=*)", "exit=*|do=*|mib=*|rounds=*|name=*)")
 
     def make(path):
         pack_initramfs(path, init, module_list(*USB_MODULES),
