@@ -108,6 +108,7 @@ struct xhci_ring {    /* section 4.9 */
     uint64_t dequeue; /* of what is not completed yet */
     uint64_t fetch;   /* of what has not been given to the device yet */
     bool dequeue_cycle, fetch_cycle;
+    bool stopped;     /* what comes back from the device is not carried out any more */
     bool loaded;      /* false: a stream that nobody has used */
     uint64_t partial; /* bytes of the transfer at `dequeue` that were moved before it was stopped */
     GQueue tds;       /* struct xhci_td, in order */
@@ -142,6 +143,7 @@ struct xhci_slot {
 struct xhci_port {
     struct usb_port usb;
     uint32_t sc, pmsc; /* PORTSC without CCS, speed and PP; PORTPMSC */
+    bool other;        /* restoring has found another device than was saved */
 };
 
 struct xhci_interrupter { /* section 5.5.2 */

@@ -165,6 +165,7 @@ void xhci_ports_reset(struct xhci *x)
     for (unsigned i = 0; i < XHCI_PORTS; i++) {
         struct xhci_port *p = &x->port[i];
         p->sc = p->pmsc = 0;
+        p->other = false;
         link_set(p, LINK_DETECT);
         if (p->usb.device) {
             p->usb.device->class->reset(p->usb.device);
@@ -310,6 +311,7 @@ void xhci_port_state(struct xhci_port *p, struct state *s)
     } else if (state_restoring(s) && !state_failed(s) && (connected || dev)) {
         p->sc = (p->sc & ~(uint32_t)(PORT_ENABLED | PORT_LINK)) | PORT_CONNECT_CHANGE;
         link_set(p, LINK_DETECT);
+        p->other = true;
         if (dev) {
             port_connect(p);
         }
@@ -321,7 +323,8 @@ void xhci_port_restored(struct xhci_port *p)
 {
     struct xhci *x = port_xhci(p);
 
-    if (p->sc & PORT_CONNECT_CHANGE) {
+    if (p->other) {
+        p->other = false;
         x->usbsts |= STS_PORT_CHANGE;
         if (xhci_running(x)) {
             port_event(p);

@@ -309,8 +309,7 @@ static void td_stop(struct xhci_td *td)
 {
     struct xhci_ring *ring = td->ring;
 
-    if (ring->tds.head && ring->tds.head->data == td && !is_isoch(td->ep) &&
-        td->ep->state == EP_RUNNING && td->ep->held) {
+    if (!is_isoch(td->ep) && td->ep->state == EP_RUNNING && td->ep->held) {
         if (endpoint_kind(td->ep) != USB_CONTROL) {
             td_data_in(td);
             ring->partial = td->skip + td_actual(td);
@@ -366,13 +365,15 @@ static void td_gone(struct xhci_td *td)
 /* Ends those at the ring's head that are done. */
 static void ring_progress(struct xhci_endpoint *ep, struct xhci_ring *ring)
 {
-    bool dropping = false;
     struct xhci_td *td;
 
     while ((td = g_queue_peek_head(&ring->tds)) && td->done) {
-        dropping |= td_dropped(td);
-        if (dropping) {
+        if (!ring->stopped && td_dropped(td)) {
             td_stop(td);
+            ring->stopped = true;
+        }
+        if (ring->stopped) {
+            /* it stays in the guest's ring */
         } else if (td->at > clock_now(ep->xhci->host->clock)) {
             timer_arm(ep->timer, td->at);
             return;
@@ -385,6 +386,7 @@ static void ring_progress(struct xhci_endpoint *ep, struct xhci_ring *ring)
         td_remove(td);
     }
     if (!td) {
+        ring->stopped = false;
         ring->fetch = ring->dequeue;
         ring->fetch_cycle = ring->dequeue_cycle;
     }
@@ -596,6 +598,14 @@ static bool may_begin(struct xhci_endpoint *ep)
     return true;
 }
 
+/* Not while some of its TDs are on their way back. */
+static bool ring_ready(const struct xhci_endpoint *ep, struct xhci_ring *ring)
+{
+    const struct xhci_td *head = g_queue_peek_head(&ring->tds);
+
+    return ring->loaded && !ring->stopped && (!head || (!head->cancelling && !ep->stream_log));
+}
+
 /* True: a TD was taken from the ring. */
 static bool ring_next(struct xhci_endpoint *ep, struct xhci_ring *ring)
 {
@@ -635,8 +645,7 @@ static void rings_fetch(struct xhci_endpoint *ep)
 
     for (unsigned i = 0; i < ep->n_rings; i++) {
         struct xhci_ring *ring = &ep->rings[i];
-        while (ring->loaded && (!ep->stream_log || g_queue_is_empty(&ring->tds)) && budget &&
-               may_begin(ep) && ring_next(ep, ring)) {
+        while (budget && ring_ready(ep, ring) && may_begin(ep) && ring_next(ep, ring)) {
             budget--;
         }
     }
@@ -738,8 +747,11 @@ void xhci_endpoint_rewind(struct xhci_endpoint *ep)
 {
     ep->next_at = 0;
     for (unsigned i = 0; i < ep->n_rings; i++) {
-        ep->rings[i].fetch = ep->rings[i].dequeue;
-        ep->rings[i].fetch_cycle = ep->rings[i].dequeue_cycle;
+        struct xhci_ring *ring = &ep->rings[i];
+        if (g_queue_is_empty(&ring->tds)) { /* else when the last one is back */
+            ring->fetch = ring->dequeue;
+            ring->fetch_cycle = ring->dequeue_cycle;
+        }
     }
 }
 
