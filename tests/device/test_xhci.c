@@ -751,61 +751,158 @@ static void test_wrong_commands(void)
     rig_close(&r);
 }
 
-/* A driver that writes what comes to its mind into registers, rings and contexts. */
-static void test_hostile(void)
+/* As a driver would, without a look at what comes of it. */
+static void hostile_setup(struct rig *r)
 {
-    g_autoptr(GRand) random = g_rand_new_with_seed(331);
+    static const uint8_t types[] = {
+        [BULK_OUT] = 2, [BULK_IN] = 6, [4] = 3, [INT_IN] = 7, [6] = 1, [ISOCH_IN] = 5};
+
+    set(r, OP, 2);
+    rig_rings(r);
+    command_put(r, 0, 0, TRB_ENABLE_SLOT << 10);
+    set_word(r, DCBAA + 8, CONTEXTS(1));
+    input_clear(r, 0, 0xff);
+    set_word(r, INPUT + 32, 4u << 20 | 7u << 27);
+    set_word(r, INPUT + 36, 9u << 16);
+    endpoint_context(r, INPUT + 64, 1, 1, 4, 64, 0);
+    set_word(r, INPUT + 4, 3);
+    command_put(r, INPUT, 0, TRB_ADDRESS_DEVICE << 10 | 1u << 24);
+    for (unsigned e = 2; e < G_N_ELEMENTS(types); e++) {
+        endpoint_context(r, INPUT + 32 + 32 * e, 1, e, types[e], 1024, 3);
+    }
+    set_word(r, INPUT + 4, 0xfd);
+    command_put(r, INPUT, 0, TRB_CONFIGURE_ENDPOINT << 10 | 1u << 24);
+}
+
+static void hostile_trb(struct rig *r, GRand *random)
+{
+    static const uint8_t types[] = {TRB_NORMAL, TRB_SETUP,      TRB_DATA,  TRB_STATUS, TRB_ISOCH,
+                                    TRB_LINK,   TRB_EVENT_DATA, TRB_NO_OP, 9};
+    uint32_t n = g_rand_int(random), e = 1 + n % 7, flags = g_rand_int(random) & 0x81ff037e;
+    unsigned type = (n >> 5 & 15) == 0 ? types[(n >> 16) % G_N_ELEMENTS(types)]
+                    : e == 1   ? TRB_SETUP + (n >> 9) % 3
+                    : e >= 6   ? TRB_ISOCH
+                               : TRB_NORMAL;
+
+    if (type == TRB_LINK && (n >> 28)) {
+        type = TRB_NORMAL;
+    }
+    if (n >> 30) {
+        flags &= ~(uint32_t)TRB_CHAIN;
+    }
+    ring_put(r, 1, e, g_rand_int(random) & (n >> 25 & 1 ? 0x7fffff : 0x21fff0),
+             g_rand_int(random) & 0xffc1ffff, type << 10 | flags);
+}
+
+static void hostile_command(struct rig *r, GRand *random)
+{
+    uint32_t n = g_rand_int(random), parameter = INPUT;
+    unsigned type = TRB_ENABLE_SLOT + (n >> 8) % 10, ep = n & 7;
+
+    if (type == TRB_SET_DEQUEUE) {
+        parameter = (RING(1, ep) + 16 * r->ring_index[1][ep]) | r->ring_cycle[1][ep];
+    }
+    set_word(r, INPUT, n >> 12 & 0xf0 & g_rand_int(random));
+    set_word(r, INPUT + 4, n & 1 ? 3 : (n >> 4 & 0xfe) | 1);
+    command_put(r, parameter, g_rand_int(random) & 0x30000,
+                type << 10 | (n & 0x200 & g_rand_int(random)) | ep << 16 | 1u << 24);
+}
+
+static void hostile_device(struct rig *r, GRand *random)
+{
+    uint32_t n = g_rand_int(random);
+    struct probe *p = r->probe;
+
+    p->stubborn = n & 0x100 && !(n & 0x200);
+    p->at_once = n & 0x400;
+    if (p->transfers->len) {
+        unsigned i = n & 0x1800 ? 0 : (n >> 16) % p->transfers->len;
+        struct usb_transfer *t = p->transfers->pdata[i];
+        probe_answer(p, i, t->length ? (n >> 8) % (t->length + 1) : 0,
+                     n & 15 ? USB_DONE : n >> 28 & 5);
+    } else if (!(n & 31)) {
+        if (p->dev.port) {
+            usb_detach(p->dev.port);
+        } else {
+            usb_attach(xhci_free_port(r->bench.dev, USB_SPEED_SUPER), &p->dev);
+        }
+    }
+}
+
+static void hostile_registers(struct rig *r, GRand *random)
+{
+    uint32_t value = g_rand_int(random), n = g_rand_int(random);
+
+    switch (value >> 24 & 7) {
+    case 0:
+        set(r, RUN_AT + 0x20 + (n & 0x3c), value & 0x7ffff0);
+        break;
+    case 1:
+        set(r, PORTSC(1 + n % 16), value);
+        break;
+    case 2:
+        set(r, OP + (n & 0x3c), n % 3 ? value & 0x7fffc0 : 5);
+        break;
+    case 3:
+        set(r, n & 0x3ffc, value);
+        break;
+    case 4:
+        set_word(r, CONTEXTS(1) + (n & 0xfc), value & 0x7fffff);
+        break;
+    default:
+        get(r, n & 0x3ffc);
+    }
+}
+
+/* A driver that knows its trade and then does what comes to its mind. */
+static void hostile(unsigned seed)
+{
+    g_autoptr(GRand) random = g_rand_new_with_seed(seed);
     struct rig r;
-    struct usb_device *tablet = usb_tablet_new(NULL);
+    struct xhci_trb e;
+    unsigned lives = 0;
 
     rig_open(&r);
     probe_up(&r);
-    usb_attach(xhci_free_port(r.bench.dev, USB_SPEED_HIGH), tablet);
-    for (unsigned round = 0; round < 150000; round++) {
-        uint32_t value = g_rand_int(random), what = value % 100, n = g_rand_int(random);
-        if (what < 25) { /* a TRB or context word that may mean something */
-            uint32_t at = (n % 2 ? 0x1000 : 0x20000) + (g_rand_int(random) & 0x7ff0);
-            trb_at(&r, at, g_rand_int(random) & 0x3fffff0, g_rand_int(random) & 0x3ffff,
-                   (g_rand_int(random) & 0x01ff03ff) | (value >> 8) % 26 << 10 | (n & 1));
-        } else if (what < 40) {
-            set_word(&r, DCBAA + (n & 0xfffc), g_rand_int(random) & 0x1fffff);
-        } else if (what < 60) {
-            set(&r, DOORBELL(n % 4), (value >> 8) % 32 | (n & 0x70000));
-        } else if (what < 70) {
-            set(&r, RUN_AT + 0x20 + (n & 0x3c), value & 0x1ffff0);
-        } else if (what < 75) {
-            set(&r, PORTSC(1 + n % 16), g_rand_int(random));
-        } else if (what < 80) {
-            set(&r, OP + (n & 0x3c), n % 3 ? value & 0x3fffc0 : 5);
-        } else if (what < 85) {
-            set(&r, n & 0x3ffc, value);
-        } else if (what < 92 && r.probe->transfers->len) {
-            r.probe->stubborn = value & 0x100;
-            probe_answer(r.probe, n % r.probe->transfers->len, 0, (value >> 9) % 6);
-        } else if (what < 93) {
-            r.probe->at_once = value & 0x100;
-            if (r.probe->dev.port) {
-                usb_detach(r.probe->dev.port);
-            } else {
-                usb_attach(xhci_free_port(r.bench.dev, USB_SPEED_SUPER), &r.probe->dev);
-            }
-        } else if (what < 94) {
-            if (get(&r, OP + 4) & 1) {
-                set(&r, OP, 2);
-                rig_rings(&r);
-            }
-        } else if (what < 95 && !xhci_device.busy(r.bench.dev)) {
+    for (unsigned round = 0; round < 100000; round++) {
+        unsigned what = (unsigned)g_rand_int_range(random, 0, 1000);
+        if (round % 200 == 0 || get(&r, OP + 4) & 1) {
+            hostile_setup(&r);
+            lives++;
+        } else if (what < 500) {
+            hostile_trb(&r, random);
+        } else if (what < 700) {
+            set(&r, DOORBELL(1), 1 + what % 7);
+        } else if (what < 800) {
+            hostile_device(&r, random);
+        } else if (what < 830) {
+            hostile_command(&r, random);
+        } else if (what < 832) {
+            hostile_registers(&r, random);
+        } else if (what < 835 && !xhci_device.busy(r.bench.dev)) {
             r.probe->stubborn = false;
             bench_save_restore(&r.bench);
-        } else if (what < 97) {
-            pass(&r, value & 0xfffff);
+        } else if (what < 900) {
+            pass(&r, g_rand_int(random) & 0xfffff);
         } else {
-            command_put(&r, INPUT, n & 0xffff0000,
-                        (9 + (value >> 8) % 9) << 10 | (n & 31) << 16 | (n % 4) << 24);
+            event(&r, &e);
         }
     }
-    usb_device_unref(tablet);
+    g_test_message("%u lives, %u transfers", lives, r.probe->submitted);
+    g_assert_cmpuint(r.probe->submitted, >, 2000);
+    set(&r, OP, 2); /* all is well again */
+    rig_rings(&r);
+    while (event(&r, &e)) {
+    }
+    command(&r, 0, 0, TRB_NO_OP_COMMAND << 10, CC_SUCCESS);
     rig_close(&r);
+}
+
+static void test_hostile(void)
+{
+    for (unsigned seed = 331; seed < 335; seed++) {
+        hostile(seed);
+    }
 }
 
 int main(int argc, char **argv)
