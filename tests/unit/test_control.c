@@ -382,6 +382,59 @@ static GSocketConnection *raw_connect(struct fake *fake)
 }
 
 /* Reads until the server hangs up. */
+struct pen { /* an absolute device that the guest uses now and then */
+    bool used;
+    gint x;
+};
+
+static bool pen_used(void *opaque)
+{
+    return ((struct pen *)opaque)->used;
+}
+
+static void pen_point(void *opaque, uint32_t x, uint32_t y, int wheel, uint32_t buttons)
+{
+    g_atomic_int_set(&((struct pen *)opaque)->x, (gint)x);
+}
+
+static void pen_use(struct fake *fake, struct pen *pen, bool used)
+{
+    machine_lock();
+    pen->used = used;
+    input_changed(fake->input);
+    machine_unlock();
+    pass(100);
+}
+
+/* Clients are told when the guest begins and ceases to use its absolute device. */
+static void test_absolute(struct fake *fake)
+{
+    struct pen pen = {false, -1};
+    const struct input_sink sink = {
+        .pointer_absolute = pen_point, .wants = pen_used, .opaque = &pen};
+    GDBusConnection *connection = client_new(fake);
+    g_autoptr(RsMonitorInput) input = rs_monitor_input_proxy_new_sync(
+        connection, G_DBUS_PROXY_FLAGS_NONE, NULL, INPUT, NULL, NULL);
+
+    machine_lock();
+    input_add_sink(fake->input, &sink);
+    machine_unlock();
+    pass(100);
+    g_assert_false(rs_monitor_input_get_absolute(input));
+    rs_monitor_input_call_pointer_absolute_sync(input, 7, 7, 0, 0, NULL, NULL);
+    g_assert_cmpint(g_atomic_int_get(&pen.x), ==, -1);
+    pen_use(fake, &pen, true);
+    g_assert_true(rs_monitor_input_get_absolute(input));
+    rs_monitor_input_call_pointer_absolute_sync(input, 99999, 7, 0, 0, NULL, NULL);
+    g_assert_cmpint(g_atomic_int_get(&pen.x), ==, 32767);
+    pen_use(fake, &pen, false);
+    g_assert_false(rs_monitor_input_get_absolute(input));
+    machine_lock();
+    input_remove_sink(fake->input, &pen);
+    machine_unlock();
+    client_close(connection);
+}
+
 static void expect_hangup(GSocketConnection *raw)
 {
     GInputStream *in = g_io_stream_get_input_stream(G_IO_STREAM(raw));
@@ -487,6 +540,7 @@ int main(int argc, char **argv)
     g_test_add_data_func("/control/damage", test_damage, with_client);
     g_test_add_data_func("/control/mode", test_mode, with_client);
     g_test_add_data_func("/control/release", test_release, with_client);
+    g_test_add_data_func("/control/absolute", test_absolute, with_client);
     g_test_add_data_func("/control/nonsense", test_nonsense, with_client);
     g_test_add_func("/control/folder", test_folder);
     g_test_add_func("/control/stale", test_stale);
