@@ -82,7 +82,12 @@ def graphical(bench, arch):
     m.bench.ringctl("mouse", "--click", "--", m.name, 60, 250)
     clicked = moved_from(m, below, "the selection to follow the mouse")
     m.keep_picture("installer-gtk-clicked-" + arch)
-    note("selected: %d, after Down %d, after the click %d" % (english, below, clicked))
+    # With the tablet a place is a place: two rows below.
+    picture, row = m.picture(), clicked + 2 * (below - english)
+    m.bench.ringctl("mouse", "--to", "--click", m.name, 12000, row * 32768 // picture.height)
+    pointed = moved_from(m, clicked, "the selection to follow the tablet")
+    check(abs(pointed - row) < 4, "the selection went to %d, not to %d" % (pointed, row))
+    note("selected: %d, after Down %d, after the click %d, by the tablet %d" % (english, below, clicked, pointed))
 
 
 @test
