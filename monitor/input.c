@@ -71,13 +71,6 @@ static bool wants(const struct input_sink *sink)
     return !sink->wants || sink->wants(sink->opaque);
 }
 
-static void ignored(const struct input_sink *sink, uint32_t what)
-{
-    if (sink->ignored) {
-        sink->ignored(sink->opaque, what);
-    }
-}
-
 static const struct input_sink *key_sink(struct input *input, uint32_t code, bool down)
 {
     for (unsigned i = 0; i < input->count; i++) {
@@ -87,9 +80,6 @@ static const struct input_sink *key_sink(struct input *input, uint32_t code, boo
         }
         if (input->down[code] ? sink->opaque == input->down[code] : down && wants(sink)) {
             return sink;
-        }
-        if (down && !input->down[code]) {
-            ignored(sink, code);
         }
     }
     return NULL;
@@ -117,9 +107,6 @@ static void relative_send(struct input *input, int dx, int dy, int wheel, uint32
         if (sink->pointer_relative && wants(sink)) {
             sink->pointer_relative(sink->opaque, dx, dy, wheel, buttons);
             return;
-        }
-        if (sink->pointer_absolute && !wants(sink)) {
-            ignored(sink, buttons);
         }
     }
 }

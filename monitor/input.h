@@ -23,8 +23,6 @@ struct input_sink {
     /* Absolute position, 0..32767 over the screen; NULL when the device has none. */
     void (*pointer_absolute)(void *opaque, uint32_t x, uint32_t y, int wheel, uint32_t buttons);
     bool (*wants)(void *opaque); /* NULL: always. Call input_changed() when the answer changes */
-    /* Optional: an event, which another sink gets, because this one does not want any. */
-    void (*ignored)(void *opaque, uint32_t key_or_buttons);
     void *opaque;
 };
 

@@ -85,14 +85,19 @@ bool usb_function_keeps(struct usb_function *f, uint8_t endpoint)
     return kept_find(f, endpoint) != NULL;
 }
 
+static void changed(struct usb_function *f)
+{
+    if (f->info->changed) {
+        f->info->changed(f);
+    }
+}
+
 void usb_function_cancel(struct usb_device *dev, struct usb_transfer *transfer)
 {
     struct usb_function *f = (struct usb_function *)dev;
 
     if (g_queue_remove(&f->kept, transfer)) {
-        if (f->info->cancelled) {
-            f->info->cancelled(f);
-        }
+        changed(f);
         usb_complete(transfer, USB_CANCELLED);
     }
 }
@@ -240,6 +245,7 @@ static bool feature_device(struct usb_function *f, struct usb_transfer *t, bool 
         return f->dev.speed == USB_SPEED_SUPER && usb_function_reply(t, NULL, 0); /* U1, U2 */
     }
     f->remote_wakeup = on;
+    changed(f);
     return usb_function_reply(t, NULL, 0);
 }
 

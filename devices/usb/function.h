@@ -27,8 +27,9 @@ struct usb_function_info {
     bool (*control)(struct usb_function *f, struct usb_transfer *transfer);
     /* Transfers of other endpoints of a device that is configured: completed or kept. */
     void (*data)(struct usb_function *f, struct usb_transfer *transfer);
-    void (*reset)(struct usb_function *f);     /* optional: also before another configuration */
-    void (*cancelled)(struct usb_function *f); /* optional: the guest took a kept transfer back */
+    void (*reset)(struct usb_function *f); /* optional: also before another configuration */
+    /* Optional: the guest took a kept transfer back, or (dis)allowed remote wakeup. */
+    void (*changed)(struct usb_function *f);
 };
 
 struct usb_function {

@@ -281,17 +281,17 @@ static void keyboard_key(void *opaque, uint32_t code, bool down)
     if (memcmp(before, k->report, REPORT) != 0) {
         queue_push(k);
         tell(k);
+        if (k->count) {
+            usb_function_wakeup(&k->f);
+        }
     }
 }
 
 static bool keyboard_wants(void *opaque)
 {
-    return ((struct keyboard *)opaque)->polled;
-}
+    const struct keyboard *k = opaque;
 
-static void keyboard_ignored(void *opaque, uint32_t code)
-{
-    usb_function_wakeup(&((struct keyboard *)opaque)->f);
+    return k->polled || k->f.remote_wakeup; /* a sleeping guest wants to be woken */
 }
 
 /* --- requests --- */
@@ -349,7 +349,7 @@ static void keyboard_reset(struct usb_function *f)
     k->polled = false;
 }
 
-static void keyboard_cancelled(struct usb_function *f)
+static void keyboard_changed(struct usb_function *f)
 {
     keyboard_of(f)->polled = usb_function_keeps(f, INTERRUPT_IN);
 }
@@ -366,7 +366,7 @@ static const struct usb_function_info keyboard_info = {
     .control = keyboard_control,
     .data = keyboard_data,
     .reset = keyboard_reset,
-    .cancelled = keyboard_cancelled,
+    .changed = keyboard_changed,
 };
 
 /* --- for its controller --- */
@@ -411,8 +411,7 @@ static const struct usb_device_class keyboard_class = {
 struct usb_device *usb_keyboard_new(struct input *input)
 {
     struct keyboard *k = g_new0(struct keyboard, 1);
-    struct input_sink sink = {
-        .key = keyboard_key, .wants = keyboard_wants, .ignored = keyboard_ignored, .opaque = k};
+    struct input_sink sink = {.key = keyboard_key, .wants = keyboard_wants, .opaque = k};
 
     usb_function_init(&k->f, &keyboard_class, &keyboard_info, USB_SPEED_HIGH);
     k->protocol = 1;

@@ -15,15 +15,7 @@
 #define REPORT       6u
 #define QUEUE        16u
 
-enum {
-    GET_REPORT = 0xa101,
-    GET_IDLE = 0xa102,
-    GET_PROTOCOL = 0xa103,
-    SET_REPORT = 0x2109,
-    SET_IDLE = 0x210a,
-    SET_PROTOCOL = 0x210b,
-    GET_DESCRIPTOR = 0x8106
-};
+enum { GET_REPORT = 0xa101, GET_IDLE = 0xa102, SET_IDLE = 0x210a, GET_DESCRIPTOR = 0x8106 };
 
 struct pointer_report {
     uint16_t x, y;
@@ -38,7 +30,7 @@ struct tablet {
     unsigned count;
     struct pointer_report last; /* that the guest was told */
     uint8_t idle;
-    bool polled;
+    bool wanted; /* by the guest */
 };
 
 static const uint8_t report_descriptor[] = {
@@ -135,10 +127,13 @@ static void tell(struct tablet *t)
     }
 }
 
-static void polled_set(struct tablet *t, bool polled)
+/* A guest that put it to sleep wants to be woken by it. */
+static void wanted_set(struct tablet *t, bool polled)
 {
-    if (t->polled != polled) {
-        t->polled = polled;
+    bool wanted = polled || t->f.remote_wakeup;
+
+    if (t->wanted != wanted) {
+        t->wanted = wanted;
         if (t->input) {
             input_changed(t->input);
         }
@@ -154,7 +149,7 @@ static void tablet_data(struct usb_function *f, struct usb_transfer *transfer)
         return;
     }
     usb_function_keep(f, transfer);
-    polled_set(t, true);
+    wanted_set(t, true);
     tell(t);
 }
 
@@ -189,12 +184,12 @@ static void tablet_reset(struct usb_function *f)
     t->count = 0;
     t->idle = 0;
     t->last = (struct pointer_report){0};
-    polled_set(t, false);
+    wanted_set(t, false);
 }
 
-static void tablet_cancelled(struct usb_function *f)
+static void tablet_changed(struct usb_function *f)
 {
-    polled_set((struct tablet *)f, usb_function_keeps(f, INTERRUPT_IN));
+    wanted_set((struct tablet *)f, usb_function_keeps(f, INTERRUPT_IN));
 }
 
 static const struct usb_function_info tablet_info = {
@@ -209,14 +204,14 @@ static const struct usb_function_info tablet_info = {
     .control = tablet_control,
     .data = tablet_data,
     .reset = tablet_reset,
-    .cancelled = tablet_cancelled,
+    .changed = tablet_changed,
 };
 
 /* --- from the user --- */
 
 static bool tablet_wants(void *opaque)
 {
-    return ((struct tablet *)opaque)->polled;
+    return ((struct tablet *)opaque)->wanted;
 }
 
 static void tablet_point(void *opaque, uint32_t x, uint32_t y, int wheel, uint32_t buttons)
@@ -227,14 +222,7 @@ static void tablet_point(void *opaque, uint32_t x, uint32_t y, int wheel, uint32
 
     queue_push(t, &r);
     tell(t);
-}
-
-/* A guest that has put the device to sleep takes its transfers back, so it is not `polled`. */
-static void tablet_ignored(void *opaque, uint32_t buttons)
-{
-    struct tablet *t = opaque;
-
-    if (buttons) {
+    if (t->count) {
         usb_function_wakeup(&t->f);
     }
 }
@@ -276,10 +264,7 @@ static const struct usb_device_class tablet_class = {
 struct usb_device *usb_tablet_new(struct input *input)
 {
     struct tablet *t = g_new0(struct tablet, 1);
-    struct input_sink sink = {.pointer_absolute = tablet_point,
-                              .wants = tablet_wants,
-                              .ignored = tablet_ignored,
-                              .opaque = t};
+    struct input_sink sink = {.pointer_absolute = tablet_point, .wants = tablet_wants, .opaque = t};
 
     usb_function_init(&t->f, &tablet_class, &tablet_info, USB_SPEED_HIGH);
     t->input = input;

@@ -201,6 +201,14 @@ static void test_tablet(void)
     input_free(input);
 }
 
+static void check_keys(struct ask *a, struct usb_device *dev, uint8_t modifiers, uint8_t key)
+{
+    ask(a, dev, USB_INTERRUPT, INT_IN, 8);
+    g_assert_true(a->done && a->t.actual == 8);
+    g_assert_cmphex(a->data[0], ==, modifiers);
+    g_assert_cmphex(a->data[2], ==, key);
+}
+
 /* Wakes a guest that sleeps, if that has said so. */
 static unsigned wakeups;
 
@@ -235,17 +243,11 @@ static void test_wakeup(void)
     g_assert_cmpuint(a->data[0], ==, 3);
     input_key(input, KEY_A, true);
     g_assert_cmpuint(wakeups, ==, 1);
+    g_assert_cmpint(request(a, dev, 0, 1, 1, 0, 0), ==, 0);
+    check_keys(a, dev, 0, 4); /* what woke it is told */
     usb_detach(&port);
     usb_device_unref(dev);
     input_free(input);
-}
-
-static void check_keys(struct ask *a, struct usb_device *dev, uint8_t modifiers, uint8_t key)
-{
-    ask(a, dev, USB_INTERRUPT, INT_IN, 8);
-    g_assert_true(a->done && a->t.actual == 8);
-    g_assert_cmphex(a->data[0], ==, modifiers);
-    g_assert_cmphex(a->data[2], ==, key);
 }
 
 static void test_keyboard(void)

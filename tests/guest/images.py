@@ -404,7 +404,12 @@ done
 echo "LISTENING $device"
 hexdump -v -e '24/1 "%02x" "\n"' $device
 """,
-    "wait": "echo WAITING; sleep 3600\n",
+    # The same with a device that the guest puts to sleep when there is nothing.
+    "asleep": r"""
+for d in /sys/bus/usb/devices/1-1; do echo 0 > $d/power/autosuspend_delay_ms; echo auto > $d/power/control; done
+(while :; do s=$(cat /sys/bus/usb/devices/1-1/power/runtime_status); [ "$s" = "$l" ] || echo "NOW $s"; l=$s; sleep 0.2; done) &
+. /do/events
+""",
 }
 
 

@@ -100,6 +100,16 @@ def tablet_is_the_pointer_while_it_is_used(bench):
 
 
 @test
+def tablet_wakes_its_port(bench):
+    m, serial = machine(bench, "asleep name=Tablet")
+    m.start()
+    wait(lambda: "LISTENING" in serial() and "NOW suspended" in serial(), 60, "the tablet to sleep")
+    m.do("mouse", "--to", "1234", "4321")
+    wait(lambda: (EV_ABS, 0, 1234) in events(serial()), 20, "a place")
+    check(not events(serial().split("NOW suspended", 1)[0]), "it did not sleep: " + serial())
+
+
+@test
 def keyboard_types(bench):
     log = bench.path("typed.txt")
     m, serial = machine(bench, "events name=Ringside.Keyboard")

@@ -111,7 +111,7 @@ static struct control *fake_serve(struct fake *fake, GError **error)
 static struct fake *fake_new(void)
 {
     struct fake *fake = g_new0(struct fake, 1);
-    const struct input_sink sink = {fake_key, fake_pointer, NULL, NULL, NULL, fake};
+    const struct input_sink sink = {fake_key, fake_pointer, NULL, NULL, fake};
     g_autoptr(GError) error = NULL;
 
     fake->folder = g_dir_make_tmp("rc-XXXXXX", NULL);
