@@ -274,6 +274,7 @@ void control_detach(struct control *control)
         g_source_remove(control->tick);
         control->tick = 0;
     }
+    control_input_watch(control, false); /* the machine goes next */
 }
 
 void control_free(struct control *control)
@@ -282,7 +283,6 @@ void control_free(struct control *control)
         return;
     }
     control_detach(control);
-    control_input_watch(control, false);
     while (control->clients->len) { /* each may still look at the ones before it */
         g_ptr_array_remove_index(control->clients, control->clients->len - 1);
     }

@@ -151,7 +151,12 @@ static void input_has_changed(void *opaque)
 void control_input_watch(struct control *control, bool on)
 {
     machine_lock();
-    input_set_listener(control->input, on ? input_has_changed : NULL, control);
+    if (control->input) {
+        input_set_listener(control->input, on ? input_has_changed : NULL, control);
+    }
+    if (!on) {
+        control->input = NULL;
+    }
     if (!on && control->input_source) {
         g_source_destroy(control->input_source);
         g_clear_pointer(&control->input_source, g_source_unref);

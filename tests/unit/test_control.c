@@ -132,12 +132,17 @@ static void fake_free(struct fake *fake)
 {
     g_autofree char *inner = g_path_get_dirname(fake->socket);
 
+    input_changed(fake->input);
+    control_detach(fake->control); /* as in serve.c: then the machine goes, then the clients hear */
+    input_changed(fake->input);
+    input_free(fake->input);
+    while (g_main_context_iteration(NULL, FALSE)) {
+    }
     control_free(fake->control);
     g_assert_false(g_file_test(fake->socket, G_FILE_TEST_EXISTS));
     while (g_main_context_iteration(NULL, FALSE)) {
     }
     screen_free(fake->screen);
-    input_free(fake->input);
     g_rmdir(inner);
     g_assert_cmpint(g_rmdir(fake->folder), ==, 0);
     g_free(fake->socket);
