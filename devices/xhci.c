@@ -237,7 +237,7 @@ static void command_write(struct xhci *x, uint32_t value)
     }
     if (!(x->usbcmd & CMD_RUN)) {
         x->usbsts |= STS_HALTED;
-        x->command_running = false;
+        xhci_commands_stop(x);
     } else if (!was) {
         x->usbsts &= ~(uint32_t)STS_HALTED;
         x->started_at = clock_now(x->host->clock);

@@ -492,6 +492,14 @@ void xhci_commands_run(struct xhci *x)
     }
 }
 
+void xhci_commands_stop(struct xhci *x)
+{
+    x->command_running = false;
+    for (unsigned i = 1; i <= XHCI_SLOTS; i++) {
+        slot_go_on(&x->slot[i]);
+    }
+}
+
 /* A command that waits for an endpoint is given up. */
 static void command_abort(struct xhci *x)
 {

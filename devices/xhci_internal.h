@@ -210,6 +210,7 @@ void xhci_port_restored(struct xhci_port *p);
 
 /* xhci_command.c */
 void xhci_commands_run(struct xhci *x);
+void xhci_commands_stop(struct xhci *x); /* and what waits for one goes on */
 uint32_t xhci_crcr_read(const struct xhci *x);
 void xhci_crcr_write(struct xhci *x, uint32_t value, bool high);
 void xhci_slot_clear(struct xhci_slot *slot); /* as if never enabled */

@@ -329,6 +329,18 @@ static void test_stop(void)
     expect(&r, TRB_COMMAND_EVENT, CC_ABORTED);
     expect(&r, TRB_COMMAND_EVENT, CC_RING_STOPPED);
     g_assert_cmphex(get(&r, OP + 0x18), ==, 0);
+    /* The controller stands while a command waits; the endpoint goes on with the controller. */
+    probe_answer(r.probe, 0, 0, USB_CANCELLED);
+    pass(&r, 1);
+    g_assert_cmpuint(r.probe->transfers->len, ==, 1);
+    command_put(&r, 0, 0, TRB_STOP_ENDPOINT << 10 | BULK_IN << 16 | slot << 24);
+    set(&r, OP, 4);
+    probe_answer(r.probe, 0, 0, USB_CANCELLED);
+    set(&r, OP, 5);
+    pass(&r, 1);
+    g_assert_cmpuint(r.probe->transfers->len, ==, 1);
+    probe_answer(r.probe, 0, 10, USB_DONE);
+    expect(&r, TRB_TRANSFER_EVENT, CC_SUCCESS);
     rig_close(&r);
 }
 
@@ -780,9 +792,9 @@ static void hostile_trb(struct rig *r, GRand *random)
                                     TRB_LINK,   TRB_EVENT_DATA, TRB_NO_OP, 9};
     uint32_t n = g_rand_int(random), e = 1 + n % 7, flags = g_rand_int(random) & 0x81ff037e;
     unsigned type = (n >> 5 & 15) == 0 ? types[(n >> 16) % G_N_ELEMENTS(types)]
-                    : e == 1   ? TRB_SETUP + (n >> 9) % 3
-                    : e >= 6   ? TRB_ISOCH
-                               : TRB_NORMAL;
+                    : e == 1           ? TRB_SETUP + (n >> 9) % 3
+                    : e >= 6           ? TRB_ISOCH
+                                       : TRB_NORMAL;
 
     if (type == TRB_LINK && (n >> 28)) {
         type = TRB_NORMAL;
