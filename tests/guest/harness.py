@@ -195,6 +195,24 @@ def need(*programs):
             raise Skip("%s is not installed" % program)
 
 
+def mount_small(bench, mib):
+    folder = bench.path("small")
+    os.mkdir(folder)
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=%dm" % mib, "none", folder],
+                          stderr=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise Skip("a small file system cannot be mounted here: " + done.stderr.strip())
+    return folder
+
+
+def unmount(bench, folder):
+    for attempt in range(10):
+        if subprocess.run(["umount", folder], stderr=subprocess.DEVNULL).returncode == 0:
+            break
+        bench.close()
+        time.sleep(0.2)
+
+
 def run(*args, **kwargs):
     done = subprocess.run([str(a) for a in args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, text=True, errors="replace", **kwargs)

@@ -6,17 +6,7 @@ import subprocess
 import time
 
 import images
-from harness import Skip, check, main, need, note, run, test, wait
-
-
-def mount_small(bench, mib):
-    folder = bench.path("small")
-    os.mkdir(folder)
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=%dm" % mib, "none", folder],
-                          stderr=subprocess.PIPE, text=True)
-    if done.returncode:
-        raise Skip("a small file system cannot be mounted here: " + done.stderr.strip())
-    return folder
+from harness import check, main, mount_small, need, note, run, test, unmount, wait
 
 
 @test
@@ -46,11 +36,7 @@ def disk_full_pauses_and_goes_on(bench):
         check("FILLED bad=0" in out and "WRITE ERROR" not in out, "data was lost:\n" + out[-800:])
         run("qemu-img", "check", disk)
     finally:
-        for attempt in range(10):
-            if subprocess.run(["umount", small], stderr=subprocess.DEVNULL).returncode == 0:
-                break
-            bench.close()
-            time.sleep(0.2)
+        unmount(bench, small)
 
 
 def start_error(m, status=1):

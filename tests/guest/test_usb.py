@@ -8,7 +8,7 @@ import struct
 import time
 
 import images
-from harness import MONITOR, check, main, note, run, test, wait
+from harness import MONITOR, check, main, mount_small, note, run, test, unmount, wait
 
 EV_KEY, EV_REL, EV_ABS = 1, 2, 3
 
@@ -73,6 +73,28 @@ def copy_survives_suspends(bench):
     wait(lambda: m.state() == "off", 120, "the guest to finish")
     seen += serial()
     check("COPIED bad=0" in seen and "WRITE ERROR" not in seen, "the copies are not right: " + seen[-600:])
+
+
+@test
+def full_host_disk_loses_nothing(bench):
+    small = mount_small(bench, 24)
+    try:
+        disk = small + "/stick.img"
+        with open(disk, "wb") as out:
+            out.truncate(128 << 20)
+        m, serial = machine(bench, "copy rounds=6", disk)
+        m.start()
+        m.wait_state("io-error", 60)
+        check(disk in m.info()["state-message"], repr(m.info()))
+        m.do("suspend")  # the guest's transfer is begun again afterwards
+        seen = serial()
+        run("mount", "-o", "remount,size=200m", small)
+        m.start()
+        m.wait_state("off", 60)
+        seen += serial()
+        check("COPIED bad=0" in seen and "WRITE ERROR" not in seen, "data was lost: " + seen[-600:])
+    finally:
+        unmount(bench, small)
 
 
 def events(serial):
