@@ -2,7 +2,6 @@
 """What users get to read when something is wrong, and that nothing is lost."""
 import os
 import re
-import subprocess
 import time
 
 import images
