@@ -97,7 +97,8 @@ struct usb_device {
 
 struct usb_port_ops {
     void (*attached)(struct usb_port *port);
-    /* After `device` has become NULL: the owner cancels what it has with the device. */
+    /* After `device` has become NULL: the owner cancels what it has with the device. A hub calls it
+     * of the port that it is in itself, with the device that was below it. */
     void (*detached)(struct usb_port *port, struct usb_device *dev);
     void (*wakeup)(struct usb_port *port); /* the device asks for it (USB 2.0, 7.1.7.7) */
 };
