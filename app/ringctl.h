@@ -88,6 +88,9 @@ bool ringctl_make_disk(const char *path, const char *size, GError **error);
 bool ringctl_network_settings(struct settings *s, const char *mode, const char *card,
                               char **forwards, GError **error);
 
+/* ringctl_usb.c: connects what the rules say, and warns on standard error */
+void ringctl_usb_by_rules(const char *id, const struct settings *settings);
+
 /* The commands */
 #define RINGCTL_COMMAND(name)                                                                      \
     bool name(const struct ringctl_command *command, int argc, char **argv, GError **error)
@@ -97,6 +100,7 @@ RINGCTL_COMMAND(ringctl_create);
 RINGCTL_COMMAND(ringctl_delete);
 RINGCTL_COMMAND(ringctl_disk);
 RINGCTL_COMMAND(ringctl_network);
+RINGCTL_COMMAND(ringctl_usb);
 RINGCTL_COMMAND(ringctl_start);
 RINGCTL_COMMAND(ringctl_stop);
 RINGCTL_COMMAND(ringctl_pause);

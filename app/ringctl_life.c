@@ -99,6 +99,9 @@ static bool start(const struct ringctl_machine *machine, GError **error)
     if (l.complaints > 0) {
         close(l.complaints);
     }
+    if (ok) {
+        ringctl_usb_by_rules(machine->id, machine->settings);
+    }
     return ok;
 }
 

@@ -249,6 +249,7 @@ struct control *control_new(const struct control_config *config, GError **error)
                  config->engine, "engine-reason", config->engine_reason, "pid", (int)getpid(),
                  "medium", "", "serial", config->serial ? config->serial : "", "serial2",
                  config->serial2 ? config->serial2 : "", "exit", "", NULL);
+    control_set_usb(control, NULL, 0);
     g_object_set_data(G_OBJECT(control->machine), CONTROL_DATA, control);
     control_machine_connect(control);
     control_input_watch(control, true);
@@ -319,6 +320,19 @@ void control_set_network(struct control *control, const char *mode, bool cable,
     rs_monitor_machine_set_network(control->machine, mode ? mode : "");
     rs_monitor_machine_set_cable(control->machine, cable);
     rs_monitor_machine_set_forwards(control->machine, forwards);
+}
+
+void control_set_usb(struct control *control, const struct control_usb *devices, unsigned n)
+{
+    GVariantBuilder list;
+
+    g_variant_builder_init(&list, G_VARIANT_TYPE("a(ssqqs)"));
+    for (unsigned i = 0; i < n; i++) {
+        g_variant_builder_add(&list, "(ssqqs)", devices[i].port, devices[i].name, devices[i].vendor,
+                              devices[i].product, devices[i].serial);
+    }
+    rs_monitor_machine_set_usb_devices(control->machine, g_variant_builder_end(&list));
+    g_dbus_interface_skeleton_flush(G_DBUS_INTERFACE_SKELETON(control->machine));
 }
 
 static void flush_done(GObject *source, GAsyncResult *result, gpointer opaque)

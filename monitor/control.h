@@ -24,6 +24,14 @@ enum control_error {
 GQuark control_error_quark(void);
 #define CONTROL_ERROR control_error_quark()
 
+/* A device of the host, as clients describe it. */
+struct control_usb {
+    const char *port, *name, *serial;
+    uint16_t vendor, product;
+};
+/* To be called once, now or later; NULL: it is done. */
+typedef void (*control_done)(void *data, const GError *error);
+
 /* What clients may ask of the machine. False and an error whose text is for the user. */
 struct control_ops {
     bool (*pause)(void *opaque, GError **error);
@@ -36,6 +44,10 @@ struct control_ops {
     bool (*eject_medium)(void *opaque, bool force, GError **error);
     bool (*set_cable)(void *opaque, bool plugged, GError **error);
     bool (*forward)(void *opaque, const char *spec, bool add, GError **error);
+    /* These two take a while. The descriptor goes to the operation. */
+    void (*attach_usb)(void *opaque, const struct control_usb *device, int fd, control_done done,
+                       void *data);
+    void (*detach_usb)(void *opaque, const char *port, control_done done, void *data);
 };
 
 struct control_config {
@@ -64,6 +76,7 @@ void control_set_medium(struct control *control, const char *path); /* NULL: non
 /* mode NULL: there is no card; `forwards` ends with NULL. */
 void control_set_network(struct control *control, const char *mode, bool cable,
                          const char *const *forwards);
+void control_set_usb(struct control *control, const struct control_usb *devices, unsigned n);
 /* Tells everybody that the machine has ended, and waits a moment until they have been told. */
 void control_end(struct control *control, const char *exit);
 unsigned control_clients(const struct control *control);

@@ -2,7 +2,11 @@
 /*
  * The Machine interface: each method is one of the control server's operations.
  */
+#include <gio/gunixfdlist.h>
+#include <unistd.h>
+
 #include "control_internal.h"
+#include "usb/rule.h"
 
 typedef void (*complete_fn)(RsMonitorMachine *machine, GDBusMethodInvocation *invocation);
 
@@ -143,6 +147,70 @@ static gboolean handle_remove_forward(RsMonitorMachine *machine, GDBusMethodInvo
     return TRUE;
 }
 
+static void attach_usb_done(void *data, const GError *error)
+{
+    GDBusMethodInvocation *invocation = data;
+
+    if (error) {
+        control_return_error(invocation, g_error_copy(error));
+    } else {
+        rs_monitor_machine_complete_attach_usb(NULL, invocation, NULL);
+    }
+}
+
+/* The descriptor that a message brought, or -1. */
+static int message_fd(GUnixFDList *fds, GVariant *handle)
+{
+    gint32 index = handle ? g_variant_get_handle(handle) : -1;
+
+    return fds && index >= 0 && index < g_unix_fd_list_get_length(fds)
+               ? g_unix_fd_list_get(fds, index, NULL)
+               : -1;
+}
+
+static gboolean handle_attach_usb(RsMonitorMachine *machine, GDBusMethodInvocation *invocation,
+                                  GUnixFDList *fds, GVariant *handle, const char *port,
+                                  const char *name, guint16 vendor, guint16 product,
+                                  const char *serial, gpointer opaque)
+{
+    struct control *control = opaque;
+    struct control_usb device = {port, name, serial, vendor, product};
+    int fd = message_fd(fds, handle);
+
+    if (fd < 0 || !usb_port_valid(port) || strlen(name) > CONTROL_TEXT ||
+        strlen(serial) > CONTROL_TEXT) {
+        if (fd >= 0) {
+            close(fd);
+        }
+        control_return_error(invocation,
+                             g_error_new(CONTROL_ERROR, CONTROL_ERROR_INVALID_ARGUMENT,
+                                         "\"%s\" is no USB device of the host.", port));
+    } else {
+        control->ops->attach_usb(control->opaque, &device, fd, attach_usb_done, invocation);
+    }
+    return TRUE;
+}
+
+static void detach_usb_done(void *data, const GError *error)
+{
+    GDBusMethodInvocation *invocation = data;
+
+    if (error) {
+        control_return_error(invocation, g_error_copy(error));
+    } else {
+        rs_monitor_machine_complete_detach_usb(NULL, invocation);
+    }
+}
+
+static gboolean handle_detach_usb(RsMonitorMachine *machine, GDBusMethodInvocation *invocation,
+                                  const char *port, gpointer opaque)
+{
+    struct control *control = opaque;
+
+    control->ops->detach_usb(control->opaque, port, detach_usb_done, invocation);
+    return TRUE;
+}
+
 void control_machine_connect(struct control *control)
 {
     static const struct {
@@ -160,6 +228,8 @@ void control_machine_connect(struct control *control)
         {"handle-set-cable", G_CALLBACK(handle_set_cable)},
         {"handle-add-forward", G_CALLBACK(handle_add_forward)},
         {"handle-remove-forward", G_CALLBACK(handle_remove_forward)},
+        {"handle-attach-usb", G_CALLBACK(handle_attach_usb)},
+        {"handle-detach-usb", G_CALLBACK(handle_detach_usb)},
     };
 
     for (unsigned i = 0; i < G_N_ELEMENTS(methods); i++) {

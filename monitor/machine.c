@@ -614,3 +614,4 @@ bool machine_change_cdrom(struct machine *m, const char *path, bool force, GErro
     }
     return ok;
 }
+

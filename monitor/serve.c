@@ -28,6 +28,7 @@
 #include "net/net.h"
 #include "options.h"
 #include "serve.h"
+#include "serve_usb.h"
 #include "status.h"
 
 #define STATE_FILE "suspend.state"
@@ -41,6 +42,7 @@ struct serve {
     struct machine_config config;
     struct machine *machine;
     struct control *control;
+    struct serve_usb *usb;
     int lock, status;
     bool suspending, logging;
     char *exit; /* how it ended, for the clients */
@@ -374,6 +376,45 @@ static bool serve_forward(void *opaque, const char *spec, bool add, GError **err
     return ok;
 }
 
+static void usb_changed(void *opaque)
+{
+    struct serve *s = opaque;
+
+    serve_usb_publish(s->usb, s->control);
+}
+
+static bool usb_ready(struct serve *s, control_done done, void *data)
+{
+    g_autoptr(GError) error = NULL;
+
+    if (ready(s, &error)) {
+        return true;
+    }
+    done(data, error);
+    return false;
+}
+
+static void serve_attach_usb(void *opaque, const struct control_usb *device, int fd,
+                             control_done done, void *data)
+{
+    struct serve *s = opaque;
+
+    if (usb_ready(s, done, data)) {
+        serve_usb_attach(s->usb, device, fd, done, data);
+    } else {
+        close(fd);
+    }
+}
+
+static void serve_detach_usb(void *opaque, const char *port, control_done done, void *data)
+{
+    struct serve *s = opaque;
+
+    if (usb_ready(s, done, data)) {
+        serve_usb_detach(s->usb, port, done, data);
+    }
+}
+
 static const struct control_ops serve_ops = {
     .pause = serve_pause,
     .resume = serve_resume,
@@ -385,6 +426,8 @@ static const struct control_ops serve_ops = {
     .eject_medium = serve_eject,
     .set_cable = serve_set_cable,
     .forward = serve_forward,
+    .attach_usb = serve_attach_usb,
+    .detach_usb = serve_detach_usb,
 };
 
 /* The start */
@@ -473,6 +516,7 @@ static bool serve(struct serve *s, GError **error)
         .opaque = s,
     };
 
+    s->usb = serve_usb_new(s->machine, usb_changed, s);
     s->control = control_new(&config, error);
     if (s->control) {
         control_set_medium(s->control, s->config.cdrom);
@@ -531,6 +575,7 @@ static void finish(struct serve *s)
     if (s->control) {
         control_detach(s->control);
     }
+    serve_usb_free(s->usb);
     machine_free(s->machine);
     if (s->lock >= 0) {
         close(s->lock);

@@ -9,6 +9,7 @@
 
 #include "net/spec.h"
 #include "settings.h"
+#include "usb/rule.h"
 
 #define DEFAULT_MEMORY_MIB 1024u
 #define MAX_FILE_BYTES     (1u << 20)
@@ -115,6 +116,19 @@ static bool check_forwards(const char *value)
     return true;
 }
 
+static bool check_usb_rules(const char *value)
+{
+    g_auto(GStrv) words = split_list(value);
+
+    for (unsigned i = 0; words[i]; i++) {
+        if (i == USB_RULES || !usb_rule_valid(words[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+#define USB_RULES_ALLOWED "a list with commas of rules like 046d:c52b, 046d:c52b:SERIAL or port:1-4.2"
 #define AT(member) offsetof(struct settings, member)
 
 static const struct field fields[] = {
@@ -150,6 +164,10 @@ static const struct field fields[] = {
     {"network", "cable", FIELD_BOOL, AT(cable)},
     {"network", "forwards", FIELD_TEXT, AT(forwards), .nullable = true, .check = check_forwards,
      .allowed = "a list with commas of forwards like tcp:2222:22"},
+    {"usb", "connect", FIELD_TEXT, AT(usb_connect), .nullable = true, .check = check_usb_rules,
+     .allowed = USB_RULES_ALLOWED},
+    {"usb", "ignore", FIELD_TEXT, AT(usb_ignore), .nullable = true, .check = check_usb_rules,
+     .allowed = USB_RULES_ALLOWED},
 };
 
 /* The same for a disk; offsets are into struct settings_disk, the group is disk0 .. disk3. */
@@ -188,7 +206,7 @@ void settings_free(struct settings *s)
     }
     char *strings[] = {s->name,    s->uuid,  s->os,         s->engine,   s->firmware, s->serial,
                        s->serial2, s->cdrom, s->boot_order, s->kernel,   s->initrd,   s->append,
-                       s->network, s->card,  s->mac,        s->forwards, s->sound};
+                       s->network, s->card,  s->mac,        s->forwards, s->sound,    s->usb_connect, s->usb_ignore};
     for (unsigned i = 0; i < G_N_ELEMENTS(strings); i++) {
         g_free(strings[i]);
     }
@@ -531,6 +549,97 @@ void settings_set_forwards(struct settings *s, const char *const *forwards)
 {
     g_free(s->forwards);
     s->forwards = forwards && *forwards ? g_strjoinv(",", (char **)forwards) : NULL;
+}
+
+/* --- USB --- */
+
+static bool any_matches(const char *list, const struct usb_identity *device)
+{
+    g_auto(GStrv) rules = split_list(list);
+
+    for (unsigned i = 0; rules[i]; i++) {
+        if (usb_rule_matches(rules[i], device)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool settings_usb_connects(const struct settings *s, const struct usb_identity *device)
+{
+    return any_matches(s->usb_connect, device);
+}
+
+bool settings_usb_ignores(const struct settings *s, const struct usb_identity *device)
+{
+    return any_matches(s->usb_ignore, device);
+}
+
+/* Takes out the rule, or those that match the device. */
+static bool rules_drop(char **list, const char *rule, const struct usb_identity *device)
+{
+    g_auto(GStrv) rules = split_list(*list);
+    GString *kept = g_string_new(NULL);
+    bool dropped = false;
+
+    for (unsigned i = 0; rules[i]; i++) {
+        if (rule ? g_str_equal(rules[i], rule) : usb_rule_matches(rules[i], device)) {
+            dropped = true;
+        } else {
+            g_string_append_printf(kept, "%s%s", kept->len ? "," : "", rules[i]);
+        }
+    }
+    g_free(*list);
+    *list = g_string_free(kept, kept->len == 0);
+    return dropped;
+}
+
+static bool rules_add(char **list, const char *rule)
+{
+    g_auto(GStrv) rules = split_list(*list);
+    char *old = *list;
+
+    if (!usb_rule_valid(rule) || g_strv_length(rules) >= USB_RULES) {
+        return false;
+    }
+    *list = old ? g_strdup_printf("%s,%s", old, rule) : g_strdup(rule);
+    g_free(old);
+    return true;
+}
+
+bool settings_usb_forget(struct settings *s, const char *rule)
+{
+    bool connect = rules_drop(&s->usb_connect, rule, NULL);
+
+    return rules_drop(&s->usb_ignore, rule, NULL) || connect;
+}
+
+void settings_usb_forget_device(struct settings *s, const struct usb_identity *device)
+{
+    rules_drop(&s->usb_connect, NULL, device);
+    rules_drop(&s->usb_ignore, NULL, device);
+}
+
+bool settings_usb_connect(struct settings *s, const char *rule)
+{
+    settings_usb_forget(s, rule);
+    return rules_add(&s->usb_connect, rule);
+}
+
+bool settings_usb_ignore(struct settings *s, const char *rule)
+{
+    settings_usb_forget(s, rule);
+    return rules_add(&s->usb_ignore, rule);
+}
+
+char **settings_usb_connect_list(const struct settings *s)
+{
+    return split_list(s->usb_connect);
+}
+
+char **settings_usb_ignore_list(const struct settings *s)
+{
+    return split_list(s->usb_ignore);
 }
 
 /* --- disks --- */

@@ -12,6 +12,8 @@
  * [sound] mode= on|output|off (output: no recording)
  * [network] mode= user|isolated|none|tap:NAME|bridge:NAME  card= e1000e|virtio  cable= true|false
  * mac= (made from the uuid when it is not there)  forwards= comma-separated (devices/net/spec.h)
+ * [usb] connect= ignore= comma-separated rules for the host's devices (devices/usb/rule.h): always
+ * for this machine; never asked about
  *
  * Errors name file, line, key, what was found and what is allowed: "machine.ini, line 4: memory is
  * "12x"; ...".
@@ -46,6 +48,7 @@ struct settings {
     char *boot_order, *kernel, *initrd, *append;
     char *sound, *network, *card, *mac, *forwards; /* mac, forwards: may be NULL */
     bool cable;                                    /* plugged in */
+    char *usb_connect, *usb_ignore;                /* may be NULL */
 };
 
 struct settings *settings_new(const char *name); /* defaults, a fresh uuid */
@@ -62,6 +65,20 @@ char *settings_mac(const struct settings *s);
 /* The port forwards as a list; g_strfreev. And back. */
 char **settings_forwards(const struct settings *s);
 void settings_set_forwards(struct settings *s, const char *const *forwards);
+
+/* Rules for the host's USB devices. */
+struct usb_identity;
+bool settings_usb_connects(const struct settings *s, const struct usb_identity *device);
+bool settings_usb_ignores(const struct settings *s, const struct usb_identity *device);
+/* Both take the rule out of the other list. False: there are too many. */
+bool settings_usb_connect(struct settings *s, const char *rule);
+bool settings_usb_ignore(struct settings *s, const char *rule);
+bool settings_usb_forget(struct settings *s, const char *rule); /* false: there is no such rule */
+/* All rules that speak of the device go. */
+void settings_usb_forget_device(struct settings *s, const struct usb_identity *device);
+/* As lists; g_strfreev. */
+char **settings_usb_connect_list(const struct settings *s);
+char **settings_usb_ignore_list(const struct settings *s);
 
 /* Puts a disk into the first free slot; its number, or -1 when there is none. */
 int settings_add_disk(struct settings *s, const char *path, const char *format);
