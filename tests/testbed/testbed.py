@@ -148,10 +148,10 @@ def tsc_khz():
     return (last[0] - first[0]) * 1000000 // (last[1] - first[1])
 
 
-def command(initrd, cpus, memory, cpu, threads):
+def command(initrd, cpus, memory, cpu, threads, devices=()):
     return ["qemu-system-x86_64", "-accel", "tcg,thread=" + threads, "-cpu", cpu, "-smp", str(cpus),
             "-m", str(memory), "-nodefaults", "-nographic", "-no-reboot", "-serial", "stdio",
-            "-device", "isa-debug-exit,iobase=0xf4,iosize=4",
+            "-device", "isa-debug-exit,iobase=0xf4,iosize=4", *devices,
             "-kernel", images.vmlinux(), "-initrd", initrd, "-append",
             APPEND + " tsc_early_khz=%d" % tsc_khz()]
 
@@ -165,8 +165,9 @@ def status_of(code, log):
 
 
 def run(bench, script, *, cpus=1, memory=1024, cpu="max", modules=MODULES, files=None, seconds=60,
-        threads="multi"):
-    """The script is for busybox's sh -e. files: path in the testbed to a file here. `cpu` and `threads` are QEMU's."""
+        threads="multi", devices=()):
+    """The script is for busybox's sh -e. files: path in the testbed to a file here. `cpu`, `threads` and `devices` (arguments)
+    are QEMU's."""
     need("qemu-system-x86_64", "ldd", "cpio")
     folder = tempfile.mkdtemp(dir=bench.folder)
     overlay(folder + "/root", script, modules, files or {})
@@ -176,7 +177,7 @@ def run(bench, script, *, cpus=1, memory=1024, cpu="max", modules=MODULES, files
         out.write(images.pack_folder(folder + "/root"))
     started = time.monotonic()
     try:
-        done = subprocess.run(command(initrd, cpus, memory, cpu, threads), stdin=subprocess.DEVNULL,
+        done = subprocess.run(command(initrd, cpus, memory, cpu, threads, devices), stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                               timeout=seconds * PATIENCE)
     except subprocess.TimeoutExpired as late:

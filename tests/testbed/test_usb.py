@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Devices of the host in a machine: the testbed is the host, and its USB devices are QEMU's or programs of ours."""
+import hashlib
+import os
+import random
+
+import testbed  # first: it knows where the others are
+import images
+from harness import check, main, note, test
+from scripts import LIBRARY
+
+HOST_MODULES = ["xhci-pci", "usb-storage", "sd_mod"]
+GUEST_MODULES = ["xhci-pci", "usb-storage", "sd_mod"]
+
+GUEST = r"""#!/bin/busybox sh
+/bin/busybox mkdir -p /proc /sys /dev /tmp
+/bin/busybox --install -s /bin
+mount -t proc p /proc; mount -t sysfs s /sys; mount -t devtmpfs d /dev 2>/dev/null
+exec </dev/ttyS0 >/dev/ttyS0 2>&1
+for module in $(cat /modules); do insmod /lib/$module || echo "NO MODULE $module"; done
+appears() { i=0; while [ ! -e "$1" ] && [ $i -lt 600 ]; do usleep 50000; i=$((i+1)); done; }
+vanishes() { i=0; while [ -e "$1" ] && [ $i -lt 600 ]; do usleep 50000; i=$((i+1)); done; }
+do=
+for word in $(cat /proc/cmdline); do case $word in do=*) eval "$word";; esac; done
+echo "GUEST READY"
+. /do/$do
+echo "GUEST DONE"
+sleep 3600
+"""
+
+DO = {
+    "storage": r"""
+appears /dev/sda
+echo "SIZE $(cat /sys/block/sda/size) SPEED $(cat /sys/bus/usb/devices/*-*/speed | sort -n | tail -1)"
+echo "SUM $(dd if=/dev/sda bs=1M count=16 2>/dev/null | md5sum)"
+dd if=/dev/sda of=/tmp/first bs=1M count=8 2>/dev/null
+dd if=/tmp/first of=/dev/sda bs=1M seek=16 conv=notrunc oflag=direct 2>/dev/null && echo "WROTE"
+sync
+echo 3 > /proc/sys/vm/drop_caches
+echo "COPY $(dd if=/dev/sda bs=1M count=8 skip=16 2>/dev/null | md5sum)"
+""",
+}
+
+
+def guest():
+    def make(path):
+        images.pack_initramfs(path, GUEST, images.module_list(*GUEST_MODULES),
+                              {"/do/" + name: script for name, script in DO.items()})
+    tag = hashlib.sha256((GUEST + repr(sorted(DO.items())) + repr(GUEST_MODULES) + images.kernel()).encode()).hexdigest()[:12]
+    return images.made("pass-%s.gz" % tag, make)
+
+
+USB = LIBRARY + r"""
+appears() { i=0; while [ ! -e "$1" ]; do i=$((i+1)); [ $i -lt 400 ] || { echo "NO $1"; return 1; }; usleep 50000; done; }
+machine() { # WHAT THE GUEST DOES
+    ringctl create m --memory 256 --engine ${engine:-kvm} --kernel /guest/vmlinux --initrd /pass.gz \
+        --append "console=ttyS0 quiet no_timer_check do=$1" --serial /tmp/serial
+    ringctl start m
+}
+"""
+
+
+def bed(bench, script, devices, seconds=90, files=None, modules=HOST_MODULES, **more):
+    """The testbed with an xHCI controller and these devices."""
+    paths = images.module_list(*modules)
+    names = [os.path.basename(path)[:-3] for path in paths]
+    everything = {"/lib/%s.ko" % name: path for name, path in zip(names, paths)}
+    everything.update({"/pass.gz": guest()}, **(files or {}))
+    return testbed.run(bench, USB + script, modules=[*testbed.MODULES, *names], files=everything, seconds=seconds,
+                       devices=["-device", "qemu-xhci,id=x,p2=8,p3=8", *devices], **more)
+
+
+def disk(bench, name, mib):
+    path = bench.path(name)
+    with open(path, "wb") as image:
+        image.write(random.Random(name).randbytes(mib << 20))
+    return path
+
+
+def stick(bench, mib=32):
+    """QEMU's arguments for a USB 3 stick, and its image."""
+    image = disk(bench, "stick.img", mib)
+    return ["-drive", "if=none,id=stick,format=raw,cache=unsafe,file=" + image,
+            "-device", "usb-storage,bus=x.0,drive=stick"], image
+
+
+@test
+def storage_is_read_and_written(bench):
+    devices, image = stick(bench)
+    before = open(image, "rb").read()
+    result = bed(bench, """
+        appears /dev/sda; ringctl usb list; ringctl usb list --json
+        machine storage
+        await "GUEST READY"
+        ringctl usb attach m 46f4:0001
+        [ ! -e /dev/sda ]
+        ringctl usb list
+        ringctl usb attach m 46f4:0001 || echo "STATUS OF SECOND $?"
+        await "GUEST DONE"; cat /tmp/serial
+        ringctl usb detach m 46f4:0001
+        appears /dev/sda
+        ringctl usb list
+        ringctl usb detach m 46f4:0001 || echo "STATUS OF DETACH $?"
+        cat $folder/monitor.log
+        ringctl stop --force m
+        """, devices)
+    result.expect("machine m", "usb-storage", "STATUS OF SECOND 3", "STATUS OF DETACH 3", "WROTE",
+                  "SIZE %d SPEED 5000" % (len(before) // 512),
+                  "SUM " + hashlib.md5(before[:16 << 20]).hexdigest(),
+                  "COPY " + hashlib.md5(before[:8 << 20]).hexdigest())
+    after = open(image, "rb").read()
+    check(after[16 << 20:24 << 20] == before[:8 << 20], "what the guest wrote is not on the stick")
+    check(after[:16 << 20] == before[:16 << 20] and after[24 << 20:] == before[24 << 20:], "the guest wrote elsewhere")
+
+
+main()
