@@ -10,10 +10,9 @@
 #include <string.h>
 
 #include "app-enums.h"
-#include "monitor-proxy.h"
 #include "rs-host.h"
 #include "rs-launch.h"
-#include "rs-machine.h"
+#include "rs-machine-internal.h"
 
 #define PATH_MACHINE  "/org/ringside/Machine"
 #define PATH_SCREEN   "/org/ringside/Screen/0"
@@ -38,6 +37,7 @@ struct _RsMachine {
     RsMonitorInput *input;
     RsFrame *frame;
     char *engine, *engine_reason, *medium, *exit;
+    GVariant *usb;
     GTask *waiting_start; /* a start that came while looking for a monitor */
     bool absolute, connecting, ended;
     unsigned attached;
@@ -46,7 +46,7 @@ struct _RsMachine {
 G_DEFINE_FINAL_TYPE(RsMachine, rs_machine, G_TYPE_OBJECT)
 
 enum { PROP_NAME = 1, PROP_STATE, PROP_MESSAGE, PROP_MEDIUM, PROP_ABSOLUTE, PROP_ENGINE, N_PROPS };
-enum { SIGNAL_FRAME, SIGNAL_DAMAGE, N_SIGNALS };
+enum { SIGNAL_FRAME, SIGNAL_DAMAGE, SIGNAL_USB, N_SIGNALS };
 static GParamSpec *properties[N_PROPS];
 static unsigned signals[N_SIGNALS];
 
@@ -137,6 +137,17 @@ static RsMachineState parse_state(const char *word)
     return RS_MACHINE_STARTING;
 }
 
+static void usb_changed(RsMachine *self, GVariant *usb)
+{
+    bool same = usb && self->usb ? g_variant_equal(usb, self->usb) : usb == self->usb;
+
+    if (!same) {
+        g_clear_pointer(&self->usb, g_variant_unref);
+        self->usb = usb ? g_variant_ref(usb) : NULL;
+        g_signal_emit(self, signals[SIGNAL_USB], 0);
+    }
+}
+
 static void machine_changed(RsMachine *self)
 {
     RsMachineState state = parse_state(rs_monitor_machine_get_state(self->machine));
@@ -146,6 +157,7 @@ static void machine_changed(RsMachine *self)
     set_text(self, &self->engine_reason, rs_monitor_machine_get_engine_reason(self->machine),
              MESSAGE_CHARS, PROP_ENGINE);
     set_text(self, &self->medium, rs_monitor_machine_get_medium(self->machine), 4096, PROP_MEDIUM);
+    usb_changed(self, rs_monitor_machine_get_usb_devices(self->machine));
     self->ended |= state == RS_MACHINE_OFF;
     if (state == RS_MACHINE_OFF) {
         return; /* it is off when the monitor has let go of its files */
@@ -178,6 +190,7 @@ static void drop_connection(RsMachine *self)
     g_clear_pointer(&self->engine, g_free);
     g_clear_pointer(&self->engine_reason, g_free);
     g_clear_pointer(&self->medium, g_free);
+    usb_changed(self, NULL);
 }
 
 /* The sentence for a monitor that went away. */
@@ -437,6 +450,16 @@ static bool is_farewell(GError *error)
            g_error_matches(error, G_DBUS_ERROR, G_DBUS_ERROR_NO_REPLY);
 }
 
+void rs_machine_return_error(GTask *task, GError *error)
+{
+    g_autofree char *clean = NULL;
+
+    g_dbus_error_strip_remote_error(error);
+    clean = rs_host_sanitize(error->message, MESSAGE_CHARS);
+    g_error_free(error);
+    g_task_return_new_error(task, G_IO_ERROR, G_IO_ERROR_FAILED, "%s", clean);
+}
+
 /* A monitor that was told to end may do so before it answers. */
 static void commanded(GObject *source, GAsyncResult *result, gpointer data)
 {
@@ -450,9 +473,7 @@ static void commanded(GObject *source, GAsyncResult *result, gpointer data)
         g_task_return_boolean(task, TRUE);
         return;
     }
-    g_dbus_error_strip_remote_error(error);
-    g_autofree char *clean = rs_host_sanitize(error->message, MESSAGE_CHARS);
-    g_task_return_new_error(task, G_IO_ERROR, G_IO_ERROR_FAILED, "%s", clean);
+    rs_machine_return_error(task, g_steal_pointer(&error));
 }
 
 /* Takes a floating or NULL argument. */
@@ -764,6 +785,11 @@ bool rs_machine_is_active(RsMachine *self)
            self->state == RS_MACHINE_IO_ERROR;
 }
 
+RsMonitorMachine *rs_machine_get_proxy(RsMachine *self)
+{
+    return self->machine;
+}
+
 bool rs_machine_is_connected(RsMachine *self)
 {
     return self->bus != NULL;
@@ -891,6 +917,8 @@ static void rs_machine_class_init(RsMachineClass *klass)
     signals[SIGNAL_DAMAGE] =
         g_signal_new("damage", RS_TYPE_MACHINE, G_SIGNAL_RUN_LAST, 0, NULL, NULL, NULL, G_TYPE_NONE,
                      4, G_TYPE_UINT, G_TYPE_UINT, G_TYPE_UINT, G_TYPE_UINT);
+    signals[SIGNAL_USB] = g_signal_new("usb-changed", RS_TYPE_MACHINE, G_SIGNAL_RUN_LAST, 0, NULL,
+                                       NULL, NULL, G_TYPE_NONE, 0);
 }
 
 static void rs_machine_init(RsMachine *self)

@@ -3,7 +3,7 @@
  * One machine of the library: its folder, settings and state, and the connection to its monitor
  * while it runs. Properties: name (s), state (RsMachineState), message (s), medium (s), absolute
  * (b), engine (s). Signals: "frame" (RsFrame): the screen has a new mode; "damage" (x, y, width,
- * height) inside that frame.
+ * height) inside that frame; "usb-changed": see rs-machine-usb.h.
  */
 #pragma once
 

@@ -13,6 +13,7 @@ struct _RsApplication {
     AdwApplication parent_instance;
     RsLibrary *library;
     GSettings *settings;
+    RsUsbDesk *usb;
     gboolean exit_after_startup, asking;
 };
 
@@ -67,6 +68,11 @@ RsLibrary *rs_application_get_library(RsApplication *self)
 GSettings *rs_application_get_settings(RsApplication *self)
 {
     return self->settings;
+}
+
+RsUsbDesk *rs_application_get_usb(RsApplication *self)
+{
+    return self->usb;
 }
 
 static GtkWindow *library_window(RsApplication *self)
@@ -207,6 +213,7 @@ static void rs_application_startup(GApplication *application)
     g_action_map_add_action(G_ACTION_MAP(self), close_choice);
     rs_draft_clean_up();
     self->library = rs_library_new();
+    self->usb = rs_usb_desk_new(self->library);
     g_action_map_add_action_entries(G_ACTION_MAP(self), actions, G_N_ELEMENTS(actions), self);
     for (unsigned i = 0; i < G_N_ELEMENTS(shortcuts); i++) {
         gtk_application_set_accels_for_action(GTK_APPLICATION(self), shortcuts[i].action,
@@ -230,6 +237,7 @@ static void rs_application_dispose(GObject *object)
 {
     RsApplication *self = RS_APPLICATION(object);
 
+    g_clear_object(&self->usb);
     g_clear_object(&self->library);
     g_clear_object(&self->settings);
     G_OBJECT_CLASS(rs_application_parent_class)->dispose(object);

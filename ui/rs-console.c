@@ -12,6 +12,7 @@
 #include "rs-full-screen.h"
 #include "rs-machine-actions.h"
 #include "rs-state.h"
+#include "rs-usb-button.h"
 
 #define REVEAL_PIXELS 4
 #define MAX_CHORD     3
@@ -28,6 +29,7 @@ struct _RsConsole {
     RsDisplay *display;
     GtkLabel *message, *hint, *engine;
     GtkMenuButton *menu_button;
+    RsUsbButton *usb_button, *full_usb_button;
     GtkEventController *keys;
     RsMachine *machine;
     double last_x, last_y;
@@ -351,6 +353,8 @@ static void bind_children(GtkWidgetClass *widget_class)
     CHILD(hint);
     CHILD(engine);
     CHILD(menu_button);
+    CHILD(usb_button);
+    CHILD(full_usb_button);
 #undef CHILD
 }
 
@@ -359,6 +363,7 @@ static void rs_console_class_init(RsConsoleClass *klass)
     GtkWidgetClass *widget_class = GTK_WIDGET_CLASS(klass);
 
     g_type_ensure(RS_TYPE_DISPLAY);
+    g_type_ensure(RS_TYPE_USB_BUTTON);
     G_OBJECT_CLASS(klass)->dispose = rs_console_dispose;
     GTK_WINDOW_CLASS(klass)->close_request = close_request;
     gtk_widget_class_set_template_from_resource(widget_class,
@@ -408,6 +413,8 @@ RsConsole *rs_console_new(RsApplication *application, RsMachine *machine)
     self->machine = g_object_ref(machine);
     gtk_widget_insert_action_group(GTK_WIDGET(self), "machine", G_ACTION_GROUP(group));
     rs_display_set_machine(self->display, machine);
+    rs_usb_button_set_machine(self->usb_button, rs_application_get_usb(application), machine);
+    rs_usb_button_set_machine(self->full_usb_button, rs_application_get_usb(application), machine);
     g_signal_connect_swapped(machine, "notify", G_CALLBACK(update_state), self);
     g_signal_connect_swapped(machine, "notify::engine", G_CALLBACK(update_engine), self);
     update_state(self);

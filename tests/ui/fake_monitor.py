@@ -27,7 +27,7 @@ class Monitor:
     def __init__(self, folder):
         self.folder, self.id = folder, os.path.basename(folder.rstrip("/"))
         self.loop = GLib.MainLoop()
-        self.state, self.medium, self.connections = "running", "", []
+        self.state, self.medium, self.connections, self.usb = "running", "", [], []
         with open(XML) as file:
             self.node = Gio.DBusNodeInfo.new_for_xml(file.read())
         self.fd = os.memfd_create("screen")
@@ -72,7 +72,7 @@ class Monitor:
         values = {"Id": ("s", self.id), "Name": ("s", self.settings.get_string("machine", "name")), "Version": ("s", "0"),
                   "State": ("s", self.state), "StateMessage": ("s", ""), "Engine": ("s", "translate"),
                   "EngineReason": ("s", "A test <b>runs</b>"), "Pid": ("i", os.getpid()), "Medium": ("s", self.medium),
-                  "Serial": ("s", ""), "Serial2": ("s", ""),
+                  "Serial": ("s", ""), "Serial2": ("s", ""), "UsbDevices": ("a(ssqqs)", self.usb),
                   "Exit": ("s", ""), "Width": ("u", WIDTH), "Height": ("u", HEIGHT),
                   "Absolute": ("b", bool(os.environ.get("FAKE_ABSOLUTE")))}
         return GLib.Variant(*values[name])
@@ -82,7 +82,7 @@ class Monitor:
             connection.emit_signal(None, path, interface, name, parameters)
 
     def changed(self, **properties):
-        types = {str: "s"}
+        types = {str: "s", list: "a(ssqqs)"}
         self.emit("/org/ringside/Machine", "org.freedesktop.DBus.Properties", "PropertiesChanged",
                   GLib.Variant("(sa{sv}as)", ("org.ringside.Monitor1.Machine",
                                {k: GLib.Variant(types[type(v)], v) for k, v in properties.items()}, [])))
@@ -104,6 +104,10 @@ class Monitor:
             invocation.return_value_with_unix_fd_list(
                 GLib.Variant("(uuuuh)", (1, WIDTH, height, WIDTH * 4, index)), fds)
             return
+        if method == "AttachUsb":
+            fds = invocation.get_message().get_unix_fd_list()
+            node = os.readlink("/proc/self/fd/%d" % fds.get(arguments[0]))
+            arguments = ("/".join(node.split("/")[-2:]), *arguments[1:])
         self.note(method, *(int(a) if isinstance(a, bool) else a for a in arguments))
         if method == "Pause":
             self.set_state("paused")
@@ -115,6 +119,12 @@ class Monitor:
         elif method == "EjectMedium":
             self.medium = ""
             self.changed(Medium="")
+        elif method == "AttachUsb":
+            self.usb = self.usb + [tuple(arguments[1:])]
+            self.changed(UsbDevices=self.usb)
+        elif method == "DetachUsb":
+            self.usb = [device for device in self.usb if device[0] != arguments[0]]
+            self.changed(UsbDevices=self.usb)
         elif method == "Reset":
             self.draw(255)
             self.emit("/org/ringside/Screen/0", "org.ringside.Monitor1.Screen", "Damage",

@@ -1,0 +1,151 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The USB menu of a console, with a stand-in for the monitor. The devices are files below a folder of ours: umockdev's
+library shows it to the front end as /sys and /dev."""
+import os
+import shutil
+import socket
+import sys
+import time
+
+from desktop import key, run_cases, screenshot, skip, until
+from test_console import Console
+
+PRELOAD = "libumockdev-preload.so.0"
+
+
+class UsbConsole(Console):
+    """A console on a computer with USB devices."""
+
+    def __enter__(self):
+        desktop = super().__enter__()
+        if not any(os.path.exists(f"{folder}/{PRELOAD}") for folder in ("/usr/lib", "/usr/lib/x86_64-linux-gnu", "/usr/lib64")):
+            skip("umockdev is not installed")
+        self.root = self.home + "/root"
+        for folder in ("/dev/bus/usb/001", "/sys/bus/usb/devices", "/sys/bus/usb/drivers", "/sys/class/block"):
+            os.makedirs(self.root + folder)
+        os.mkdir(self.root + "/ioctl")  # whoever opens a device there wants to speak to this
+        self.ioctl = socket.socket(socket.AF_UNIX)
+        self.ioctl.bind(self.root + "/ioctl/_default")
+        self.ioctl.listen(20)
+        self.env.update(UMOCKDEV_DIR=self.root, LD_PRELOAD=PRELOAD)
+        return desktop
+
+    def plug(self, port, number, name, *, interface=(8, 6, 80), driver=None, **attributes):
+        folder = f"{self.root}/sys/bus/usb/devices/{port}"
+        os.makedirs(f"{folder}/{port}:1.0")
+        values = {"busnum": "1", "devnum": str(number), "idVendor": "1234", "idProduct": "5678", "product": name,
+                  "serial": "S-%d" % number, "bDeviceClass": "00", **attributes}
+        for key_, value in values.items():
+            self.write(f"{folder}/{key_}", value)
+        for key_, value in zip(("bInterfaceClass", "bInterfaceSubClass", "bInterfaceProtocol"), interface):
+            self.write(f"{folder}/{port}:1.0/{key_}", "%02x" % value)
+        if driver:
+            os.symlink(f"../../drivers/{driver}", f"{folder}/{port}:1.0/driver")
+        self.write(f"{self.root}/dev/bus/usb/001/{number:03}", "")
+
+    def unplug(self, port, number):
+        shutil.rmtree(f"{self.root}/sys/bus/usb/devices/{port}")
+        os.unlink(f"{self.root}/dev/bus/usb/001/{number:03}")
+
+    @staticmethod
+    def write(path, text):
+        with open(path, "w") as file:
+            file.write(text + "\n")
+
+    def settings(self):
+        with open(self.folder + "/machine.ini") as file:
+            return file.read()
+
+    def choose(self, name):
+        """A button of the menu, which has a window of its own: through the accessibility bus."""
+        def found():
+            return next((node for node in self.app.walk() if (node.get_name() or "").startswith(name) and
+                         node.get_action_iface() and node.get_action_iface().get_n_actions()), None)
+        until(name, found).get_action_iface().do_action(0)
+
+    def open_menu(self):
+        time.sleep(.5)
+        self.app.press("USB Devices")
+
+    def tick(self, name):
+        """The first thing in the menu, which has the focus when it opens."""
+        self.app.find(name)
+        time.sleep(.5)
+        key("space")
+
+    def await_event(self, event):
+        until(event, lambda: event in self.events())
+
+
+def menu_connects_and_disconnects():
+    with UsbConsole() as desktop:
+        desktop.plug("1-1", 2, "Fake Disk", driver="usb-storage")
+        desktop.plug("1-2.3", 3, "Fake <b>Keys</b>", interface=(3, 1, 1), driver="usbhid", serial="a,b")
+        app = desktop.open()
+        desktop.open_menu()
+        app.expect("Used by this computer (usb-storage)")
+        if os.environ.get("RINGSIDE_SCREENSHOTS"):
+            time.sleep(1)
+            screenshot(os.environ["RINGSIDE_SCREENSHOTS"] + "/usb-menu.png")
+        desktop.choose("Connect Fake Disk")
+        desktop.await_event("AttachUsb 001/002 1-1 Fake Disk 4660 22136 S-2")
+        app.expect("In this machine")
+        desktop.choose("Disconnect Fake Disk")
+        desktop.await_event("DetachUsb 1-1")
+        app.expect("Used by this computer (usb-storage)")
+        # This computer's own keyboard: asked for twice.
+        desktop.choose("Connect Fake <b>Keys</b>")
+        app.expect("is a keyboard of this computer")
+        app.press("Cancel")
+        desktop.open_menu()
+        desktop.choose("Connect Fake <b>Keys</b>")
+        assert not [e for e in desktop.events() if "Keys" in e], desktop.events()
+        app.press("Connect")
+        desktop.await_event("AttachUsb 001/003 1-2.3 Fake <b>Keys</b> 4660 22136 a,b")
+
+
+def rule_is_kept_and_carried_out():
+    with UsbConsole() as desktop:
+        desktop.plug("1-1", 2, "Fake Disk")
+        app = desktop.open()
+        desktop.open_menu()
+        desktop.tick("Always connect Fake Disk to this machine")
+        until("the rule", lambda: "connect=1234:5678:S-2" in desktop.settings())
+        key("Escape")
+        desktop.unplug("1-1", 2)
+        time.sleep(1)
+        desktop.plug("1-4", 7, "Fake Disk", serial="S-2")  # another port
+        desktop.await_event("AttachUsb 001/007 1-4 Fake Disk 4660 22136 S-2")
+        desktop.open_menu()
+        desktop.tick("Always connect Fake Disk to this machine")
+        until("the rule's end", lambda: "connect=" not in desktop.settings())
+
+
+def a_new_device_is_asked_about_once():
+    with UsbConsole() as desktop:
+        app = desktop.open()
+        desktop.plug("1-1", 2, "Fake Stick")
+        app.expect("“Fake Stick” Was Plugged In")
+        if os.environ.get("RINGSIDE_SCREENSHOTS"):
+            time.sleep(1)
+            screenshot(os.environ["RINGSIDE_SCREENSHOTS"] + "/usb-question.png")
+        app.press("This Computer")
+        until("the answer", lambda: "ignore=1234:5678:S-2" in desktop.settings())
+        desktop.unplug("1-1", 2)
+        time.sleep(1)
+        desktop.plug("1-1", 3, "Fake Stick", serial="S-2")
+        desktop.plug("1-2", 4, "Fake Mouse", interface=(3, 1, 2))
+        time.sleep(2)
+        assert "Plugged In" not in app.text(), app.text()
+        desktop.plug("1-3", 5, "Other Stick")
+        app.expect("“Other Stick” Was Plugged In")
+        app.press("The Machine")
+        desktop.await_event("AttachUsb 001/005 1-3 Other Stick 4660 22136 S-5")
+        until("the answer", lambda: "connect=1234:5678:S-5" in desktop.settings())
+        assert len([e for e in desktop.events() if "Attach" in e]) == 1, desktop.events()
+
+
+if __name__ == "__main__":
+    everything = [menu_connects_and_disconnects, rule_is_kept_and_carried_out, a_new_device_is_asked_about_once]
+    run_cases(*[case for case in everything if case.__name__ in sys.argv[3:] or not sys.argv[3:]])
