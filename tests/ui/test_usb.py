@@ -3,55 +3,25 @@
 """The USB menu of a console, with a stand-in for the monitor. The devices are files below a folder of ours: umockdev's
 library shows it to the front end as /sys and /dev."""
 import os
-import shutil
-import socket
 import sys
 import time
 
+import fake_usb
 from desktop import key, run_cases, screenshot, skip, until
 from test_console import Console
-
-PRELOAD = "libumockdev-preload.so.0"
-
 
 class UsbConsole(Console):
     """A console on a computer with USB devices."""
 
     def __enter__(self):
         desktop = super().__enter__()
-        if not any(os.path.exists(f"{folder}/{PRELOAD}") for folder in ("/usr/lib", "/usr/lib/x86_64-linux-gnu", "/usr/lib64")):
+        if not fake_usb.is_possible():
             skip("umockdev is not installed")
-        self.root = self.home + "/root"
-        for folder in ("/dev/bus/usb/001", "/sys/bus/usb/devices", "/sys/bus/usb/drivers", "/sys/class/block"):
-            os.makedirs(self.root + folder)
-        os.mkdir(self.root + "/ioctl")  # whoever opens a device there wants to speak to this
-        self.ioctl = socket.socket(socket.AF_UNIX)
-        self.ioctl.bind(self.root + "/ioctl/_default")
-        self.ioctl.listen(20)
-        self.env.update(UMOCKDEV_DIR=self.root, LD_PRELOAD=PRELOAD)
+        usb = fake_usb.FakeUsb(self.home + "/root")
+        self.plug, self.unplug = usb.plug, usb.unplug
+        self.usb = usb
+        self.env.update(usb.env)
         return desktop
-
-    def plug(self, port, number, name, *, interface=(8, 6, 80), driver=None, **attributes):
-        folder = f"{self.root}/sys/bus/usb/devices/{port}"
-        os.makedirs(f"{folder}/{port}:1.0")
-        values = {"busnum": "1", "devnum": str(number), "idVendor": "1234", "idProduct": "5678", "product": name,
-                  "serial": "S-%d" % number, "bDeviceClass": "00", **attributes}
-        for key_, value in values.items():
-            self.write(f"{folder}/{key_}", value)
-        for key_, value in zip(("bInterfaceClass", "bInterfaceSubClass", "bInterfaceProtocol"), interface):
-            self.write(f"{folder}/{port}:1.0/{key_}", "%02x" % value)
-        if driver:
-            os.symlink(f"../../drivers/{driver}", f"{folder}/{port}:1.0/driver")
-        self.write(f"{self.root}/dev/bus/usb/001/{number:03}", "")
-
-    def unplug(self, port, number):
-        shutil.rmtree(f"{self.root}/sys/bus/usb/devices/{port}")
-        os.unlink(f"{self.root}/dev/bus/usb/001/{number:03}")
-
-    @staticmethod
-    def write(path, text):
-        with open(path, "w") as file:
-            file.write(text + "\n")
 
     def settings(self):
         with open(self.folder + "/machine.ini") as file:

@@ -67,9 +67,53 @@ static bool fake_forward(void *opaque, const char *spec, bool add, GError **erro
     return true;
 }
 
-static const struct control_ops ops = {fake_pause,     fake_refuse, fake_refuse, fake_refuse,
-                                       fake_refuse,    fake_refuse, fake_insert, fake_eject,
-                                       fake_set_cable, fake_forward};
+/* Answers from the main loop, as a device that takes its time; the name is what the descriptor
+ * holds. */
+struct fake_answer {
+    control_done done;
+    void *data;
+    GError *error;
+};
+
+static gboolean fake_answer(gpointer opaque)
+{
+    struct fake_answer *a = opaque;
+
+    a->done(a->data, a->error);
+    g_clear_error(&a->error);
+    g_free(a);
+    return G_SOURCE_REMOVE;
+}
+
+static void fake_attach_usb(void *opaque, const struct control_usb *device, int fd,
+                            control_done done, void *data)
+{
+    struct fake_answer *a = g_new0(struct fake_answer, 1);
+    struct control_usb shown = *device;
+    char text[16] = "";
+
+    *a = (struct fake_answer){done, data, NULL};
+    if (read(fd, text, sizeof text - 1) < 0) {
+        text[0] = 0;
+    }
+    close(fd);
+    shown.name = text;
+    control_set_usb(((struct fake *)opaque)->control, &shown, 1);
+    g_idle_add(fake_answer, a);
+}
+
+static void fake_detach_usb(void *opaque, const char *port, control_done done, void *data)
+{
+    struct fake_answer *a = g_new0(struct fake_answer, 1);
+
+    *a = (struct fake_answer){
+        done, data, g_error_new(CONTROL_ERROR, CONTROL_ERROR_WRONG_STATE, "No %s.", port)};
+    g_idle_add(fake_answer, a);
+}
+
+static const struct control_ops ops = {
+    fake_pause,  fake_refuse, fake_refuse,    fake_refuse,  fake_refuse,     fake_refuse,
+    fake_insert, fake_eject,  fake_set_cable, fake_forward, fake_attach_usb, fake_detach_usb};
 
 static void fake_key(void *opaque, uint32_t code, bool down)
 {
@@ -536,11 +580,64 @@ static void test_stale(void)
     fake_free(fake);
 }
 
+static bool attach_usb(RsMonitorMachine *m, const char *port, int handle, GUnixFDList *fds)
+{
+    g_autoptr(GError) error = NULL;
+    bool ok =
+        rs_monitor_machine_call_attach_usb_sync(m, g_variant_new_handle(handle), port, "Stick",
+                                                0x1234, 0x5678, "S", fds, NULL, NULL, &error);
+
+    if (!ok) {
+        g_autofree char *name = g_dbus_error_get_remote_error(error);
+        g_assert_cmpstr(name, ==, "org.ringside.Error.InvalidArgument");
+    }
+    return ok;
+}
+
+static void test_usb(struct fake *fake)
+{
+    GDBusConnection *client = client_new(fake);
+    RsMonitorMachine *m = rs_monitor_machine_proxy_new_sync(client, G_DBUS_PROXY_FLAGS_NONE, NULL,
+                                                            MACHINE, NULL, NULL);
+    g_autoptr(GUnixFDList) fds = g_unix_fd_list_new();
+    g_autoptr(GError) error = NULL;
+    const char *port, *name, *serial;
+    guint16 vendor, product;
+    int pipes[2];
+
+    g_assert_cmpint(pipe(pipes), ==, 0);
+    g_assert_cmpint(write(pipes[1], "inside", 6), ==, 6);
+    g_unix_fd_list_append(fds, pipes[0], NULL);
+    g_assert_false(attach_usb(m, "1-4", 1, fds));
+    g_assert_false(attach_usb(m, "1-4", -1, fds));
+    g_assert_false(attach_usb(m, "../1-4", 0, fds));
+    g_assert_false(attach_usb(m, "1-4", 0, NULL));
+    g_assert_true(attach_usb(m, "1-4", 0, fds));
+    while (!g_variant_n_children(rs_monitor_machine_get_usb_devices(m))) {
+        g_main_context_iteration(g_main_context_get_thread_default(), TRUE);
+    }
+    g_variant_get_child(rs_monitor_machine_get_usb_devices(m), 0, "(&s&sqq&s)", &port, &name,
+                        &vendor, &product, &serial);
+    g_assert_cmpstr(port, ==, "1-4");
+    g_assert_cmpstr(name, ==, "inside");
+    g_assert_cmpuint(vendor, ==, 0x1234);
+    g_assert_cmpuint(product, ==, 0x5678);
+    g_assert_cmpstr(serial, ==, "S");
+    g_assert_false(rs_monitor_machine_call_detach_usb_sync(m, "1-5", NULL, &error));
+    g_dbus_error_strip_remote_error(error);
+    g_assert_cmpstr(error->message, ==, "No 1-5.");
+    close(pipes[0]);
+    close(pipes[1]);
+    g_object_unref(m);
+    client_close(client);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_log_set_always_fatal(G_LOG_LEVEL_ERROR | G_LOG_LEVEL_CRITICAL); /* GIO warns of nonsense */
     g_test_add_data_func("/control/machine", test_machine, with_client);
+    g_test_add_data_func("/control/usb", test_usb, with_client);
     g_test_add_data_func("/control/capture", test_capture, with_client);
     g_test_add_data_func("/control/damage", test_damage, with_client);
     g_test_add_data_func("/control/mode", test_mode, with_client);

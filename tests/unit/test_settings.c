@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "settings.h"
+#include "usb/rule.h"
 
 struct fixture {
     char *folder;
@@ -56,6 +57,8 @@ static void assert_same(const struct settings *a, const struct settings *b)
     g_assert_cmpstr(a->mac, ==, b->mac);
     g_assert_cmpstr(a->forwards, ==, b->forwards);
     g_assert_cmpint(a->cable, ==, b->cable);
+    g_assert_cmpstr(a->usb_connect, ==, b->usb_connect);
+    g_assert_cmpstr(a->usb_ignore, ==, b->usb_ignore);
     g_autofree char *mac = settings_mac(a), *again = settings_mac(b);
     g_assert_cmpstr(mac, ==, again);
     for (unsigned i = 0; i < SETTINGS_MAX_DISK; i++) {
@@ -132,6 +135,52 @@ static void test_new(struct fixture *f, gconstpointer path)
     g_assert_cmpstr(s->uuid, ==, again->uuid);
 }
 
+static void test_usb_rules(void)
+{
+    struct usb_identity device = {0x1234, 0x5678, "A,B", "1-4.2"},
+                        bare = {0x1234, 0x5678, NULL, "2-1"};
+    g_autofree char *rule = usb_rule_for(&device), *short_rule = usb_rule_for(&bare);
+    static const char *const wrong[] = {
+        "",         "1234",      "1234:567",    "1234:5678:", "1234:5678:a b", "port:", "port:a",
+        "port:1/2", "12345:678", "1234:5678:%", "1234:567g",  "1234-5678",     "usb:1"};
+
+    g_assert_cmpstr(rule, ==, "1234:5678:A%2CB");
+    g_assert_cmpstr(short_rule, ==, "1234:5678");
+    g_assert_true(usb_rule_matches(rule, &device));
+    g_assert_false(usb_rule_matches(rule, &bare));
+    g_assert_true(usb_rule_matches(short_rule, &device));
+    g_assert_true(usb_rule_matches("port:1-4.2", &device));
+    g_assert_false(usb_rule_matches("port:1-4", &device));
+    g_assert_false(usb_rule_matches("1234:5679", &device));
+    for (unsigned i = 0; i < G_N_ELEMENTS(wrong); i++) {
+        g_assert_false(usb_rule_valid(wrong[i]));
+        g_assert_false(usb_rule_matches(wrong[i], &device));
+    }
+}
+
+static void test_usb_lists(void)
+{
+    g_autoptr(RsSettings) s = settings_new("m");
+    struct usb_identity device = {0x1234, 0x5678, "X", "1-4"};
+
+    g_assert_true(settings_usb_connect(s, "1234:5678:X"));
+    g_assert_true(settings_usb_connect(s, "port:1-4"));
+    g_assert_cmpstr(s->usb_connect, ==, "1234:5678:X,port:1-4");
+    g_assert_true(settings_usb_connects(s, &device));
+    g_assert_true(settings_usb_ignore(s, "port:1-4")); /* from one list to the other */
+    g_assert_cmpstr(s->usb_connect, ==, "1234:5678:X");
+    g_assert_cmpstr(s->usb_ignore, ==, "port:1-4");
+    g_assert_false(settings_usb_forget(s, "port:1-5"));
+    settings_usb_forget_device(s, &device);
+    g_assert_null(s->usb_connect);
+    g_assert_null(s->usb_ignore);
+    for (unsigned i = 0; i < USB_RULES; i++) {
+        g_autofree char *rule = g_strdup_printf("%04x:0001", i);
+        g_assert_true(settings_usb_connect(s, rule));
+    }
+    g_assert_false(settings_usb_connect(s, "ffff:0001"));
+}
+
 /* The shared string keeps the path alive for the test's run. */
 static void add_files(const char *folder)
 {
@@ -160,5 +209,7 @@ int main(int argc, char **argv)
     g_test_add("/settings/missing", struct fixture, NULL, fixture_set_up, test_missing,
                fixture_tear_down);
     g_test_add("/settings/new", struct fixture, NULL, fixture_set_up, test_new, fixture_tear_down);
+    g_test_add_func("/settings/usb-rules", test_usb_rules);
+    g_test_add_func("/settings/usb-lists", test_usb_lists);
     return g_test_run();
 }
