@@ -119,9 +119,8 @@ static enum usb_status status_of(enum libusb_transfer_status status, bool cancel
         return USB_STALL;
     case LIBUSB_TRANSFER_OVERFLOW:
         return USB_BABBLE;
-    case LIBUSB_TRANSFER_NO_DEVICE:
-        return USB_GONE;
-    case LIBUSB_TRANSFER_CANCELLED: /* by a call that took the interface away, too */
+    case LIBUSB_TRANSFER_NO_DEVICE: /* also when a call that changes a setting took the transfers */
+    case LIBUSB_TRANSFER_CANCELLED:
         return cancelled ? USB_CANCELLED : USB_ERROR;
     case LIBUSB_TRANSFER_ERROR:
     case LIBUSB_TRANSFER_TIMED_OUT:
@@ -162,16 +161,13 @@ static void urb_done(struct libusb_transfer *urb)
 {
     struct ticket *t = urb->user_data;
     struct usb_host *h = t->host;
-    bool lost = urb->status == LIBUSB_TRANSFER_NO_DEVICE;
+    bool gone = h->gone && urb->status == LIBUSB_TRANSFER_NO_DEVICE;
 
     g_queue_unlink(&h->air, &t->link);
     if (t->transfer) {
         take_result(t->transfer, urb);
     }
-    host_finish(t, status_of(urb->status, t->cancelled));
-    if (lost) {
-        host_lost(h);
-    }
+    host_finish(t, gone ? USB_GONE : status_of(urb->status, t->cancelled));
     host_pump(h);
     close_when_idle(h);
 }

@@ -48,6 +48,7 @@ struct usb_host {
     /* Of the call that runs. */
     uint8_t active, first;        /* configurations: the kernel's now, and when it was opened */
     uint32_t claimed, had_driver; /* a bit for each interface */
+    uint8_t interface_of[32];     /* endpoints: number, and 16 for those that come in */
     bool touched;                 /* alternate settings may be other than 0 */
 };
 

@@ -60,10 +60,32 @@ static void run(gpointer data, gpointer opaque)
     g_idle_add_full(G_PRIORITY_DEFAULT, job_done, t, NULL);
 }
 
+static unsigned endpoint_index(unsigned endpoint)
+{
+    return (endpoint & 0xf) | (endpoint & USB_IN ? 16 : 0);
+}
+
+/* The kernel takes transfers back when it changes the setting of their interface, or more, and
+ * libusb would call them done. */
+static void take_back(struct usb_host *h, const struct ticket *job)
+{
+    bool all = job->run == host_job_configure || job->run == host_job_reset;
+
+    for (GList *link = h->air.head; link; link = link->next) {
+        const struct ticket *t = link->data;
+        unsigned endpoint = t->urb->endpoint;
+        if (all || (job->run == host_job_interface && endpoint & 0xf &&
+                    h->interface_of[endpoint_index(endpoint)] == job->a)) {
+            libusb_cancel_transfer(t->urb);
+        }
+    }
+}
+
 void host_job_start(struct ticket *t)
 {
     static GThreadPool *pool;
 
+    take_back(t->host, t);
     if (!pool) {
         pool = g_thread_pool_new(run, NULL, THREADS, FALSE, NULL);
     }
@@ -71,6 +93,16 @@ void host_job_start(struct ticket *t)
 }
 
 /* --- interfaces --- */
+
+static void note_endpoints(struct usb_host *h, const struct libusb_interface *interface, unsigned n)
+{
+    for (int a = 0; a < interface->num_altsetting; a++) {
+        const struct libusb_interface_descriptor *setting = &interface->altsetting[a];
+        for (unsigned e = 0; e < setting->bNumEndpoints; e++) {
+            h->interface_of[endpoint_index(setting->endpoint[e].bEndpointAddress)] = (uint8_t)n;
+        }
+    }
+}
 
 /* Calls `fn` for the number of each interface of the kernel's configuration; its first error. */
 static int each_interface(struct usb_host *h, int (*fn)(struct usb_host *, unsigned))
@@ -87,6 +119,7 @@ static int each_interface(struct usb_host *h, int (*fn)(struct usb_host *, unsig
         unsigned n = interface->num_altsetting ? interface->altsetting[0].bInterfaceNumber : 0xff;
         if (n < HOST_INTERFACES && !(seen & 1u << n)) {
             seen |= 1u << n;
+            note_endpoints(h, interface, n);
             error = fn(h, n);
         }
     }

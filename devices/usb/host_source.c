@@ -79,10 +79,10 @@ static gboolean source_dispatch(GSource *source, GSourceFunc callback, gpointer 
     struct timeval now = {0};
 
     machine_lock();
-    libusb_handle_events_timeout_completed(h->context, &now, NULL);
     if (hung_up(s)) {
         host_lost(h);
     }
+    libusb_handle_events_timeout_completed(h->context, &now, NULL);
     machine_unlock();
     return G_SOURCE_CONTINUE;
 }

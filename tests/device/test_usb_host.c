@@ -334,7 +334,7 @@ static gboolean on_ioctl(UMockdevIoctlBase *base, UMockdevIoctlClient *client, g
 
     g_mutex_lock(&fake.lock);
     error = handle(request, umockdev_ioctl_client_get_arg(client));
-    slow = fake.slow && request == USBDEVFS_SETINTERFACE;
+    slow = fake.slow && (request == USBDEVFS_SETINTERFACE || request == USBDEVFS_CLEAR_HALT);
     g_mutex_unlock(&fake.lock);
     if (slow) {
         g_usleep(500000);
@@ -344,6 +344,13 @@ static gboolean on_ioctl(UMockdevIoctlBase *base, UMockdevIoctlClient *client, g
 }
 
 /* --- the tests --- */
+
+static void bench_run(unsigned ms)
+{
+    static const bool never;
+
+    bench_until(&never, ms);
+}
 
 static int node(void)
 {
@@ -596,6 +603,23 @@ static void more_than_usbfs_has_room_for(void)
     tear_down(&b);
 }
 
+/* Another setting ends what its interface has under way, and it is not called done. */
+static void setting_takes_back(void)
+{
+    struct host_bench b;
+    struct transfer *waits;
+
+    set_up(&b);
+    waits = transfer_new(&b, USB_INTERRUPT, 0x83, 8);
+    transfer_submit(waits);
+    bench_run(20);
+    g_assert_cmpint(bench_control(&b, 1, 11, 1, 0, NULL, NULL), ==, USB_DONE);
+    g_assert_cmpint(transfer_wait(waits, 1000), ==, USB_ERROR);
+    g_assert_false(b.gone);
+    g_free(waits);
+    tear_down(&b);
+}
+
 /* A call that takes long holds up this device only, and what comes after it keeps its order. */
 static void slow_call(void)
 {
@@ -670,7 +694,7 @@ static void closes_in_the_middle(void)
         transfer_submit(waits[i]);
     }
     waits[2] = transfer_new(&b, USB_CONTROL, 0, 0);
-    waits[2]->usb.setup = (struct usb_setup){.type = 1, .request = 11, .value = 1};
+    waits[2]->usb.setup = (struct usb_setup){.type = 2, .request = 1, .index = 0x81};
     transfer_submit(waits[2]);
     waits[3] = transfer_new(&b, USB_BULK, 0x81, 8);
     transfer_submit(waits[3]);
@@ -728,6 +752,7 @@ int main(int argc, char **argv)
     g_test_add_func("/usb-host/interrupt", interrupt_and_cancel);
     g_test_add_func("/usb-host/isochronous", isochronous);
     g_test_add_func("/usb-host/memory", more_than_usbfs_has_room_for);
+    g_test_add_func("/usb-host/setting", setting_takes_back);
     g_test_add_func("/usb-host/slow", slow_call);
     g_test_add_func("/usb-host/close", closes_in_the_middle);
     g_test_add_func("/usb-host/vanish", vanishes);

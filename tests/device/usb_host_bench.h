@@ -42,13 +42,6 @@ static bool bench_until(const bool *flag, unsigned ms)
     return *flag;
 }
 
-static void bench_run(unsigned ms)
-{
-    static const bool never;
-
-    bench_until(&never, ms);
-}
-
 static void port_attached(struct usb_port *port)
 {
 }

@@ -113,4 +113,50 @@ def storage_is_read_and_written(bench):
     check(after[:16 << 20] == before[:16 << 20] and after[24 << 20:] == before[24 << 20:], "the guest wrote elsewhere")
 
 
+VIRTUAL = r"""
+device() { # [lie N]: puts the program's device into a port; its node is $node
+    usb_device $port "$@"; i=0; node=
+    while [ -z "$node" ]; do
+        for d in /sys/bus/usb/devices/*; do
+            [ "$(cat $d/idVendor 2>/dev/null)" = 1209 ] || continue
+            node=$(printf /dev/bus/usb/%03d/%03d $(cat $d/busnum) $(cat $d/devnum))
+        done
+        i=$((i+1)); [ $i -lt 100 ] || { echo "NO DEVICE"; dmesg | tail; return 1; }; usleep 50000
+    done
+    port=$((port+1))
+}
+gone() { i=0; while [ -e $node ] && [ $i -lt 100 ]; do usleep 50000; i=$((i+1)); done; }
+port=0
+"""
+
+
+def virtual(bench, script, **more):
+    """A testbed with a device that is a program."""
+    build = os.environ.get("RINGSIDE_BUILD", "build") + "/tests/testbed/"
+    return bed(bench, VIRTUAL + script, [], modules=["vhci-hcd"],
+               files={"/usr/bin/usb_device": build + "usb_device", "/usr/bin/usb_try": build + "usb_try"}, **more)
+
+
+@test
+def all_transfer_types(bench):
+    virtual(bench, "device; usb_try $node everything").expect(
+        "OK control", "OK bulk", "OK cancel", "OK interrupt", "OK isochronous 81", "OK isochronous 02", "OK closed")
+
+
+@test
+def it_vanishes_in_the_middle(bench):
+    kinds = ("control", "bulk", "interrupt", "isochronous", "nothing")
+    log = virtual(bench, "for kind in %s; do device; usb_try $node vanish $kind; gone; done" % " ".join(kinds)).expect(
+        *["OK vanish " + kind for kind in kinds]).log
+    check(log.count("OK closed") == len(kinds), log[-2000:])
+
+
+@test
+def it_lies(bench):
+    log = virtual(bench, """for n in 1 2 3 4; do
+            device lie $n; timeout 20 usb_try $node lie; kill $(pidof usb_device); gone
+        done""").expect().log
+    check(log.count("OK lie") == 4 and log.count("OK closed") == 4, log[-2000:])
+
+
 main()
