@@ -1,16 +1,23 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Devices of the host in a machine: the testbed is the host, and its USB devices are QEMU's or programs of ours."""
+import array
+import gzip
 import hashlib
 import os
 import random
+import re
+import shutil
+import statistics
+import threading
 
 import testbed  # first: it knows where the others are
 import images
 from harness import check, main, note, test
-from scripts import LIBRARY
+from scripts import LIBRARY, by_hand
 
 HOST_MODULES = ["xhci-pci", "usb-storage", "sd_mod"]
-GUEST_MODULES = ["xhci-pci", "usb-storage", "sd_mod"]
+GUEST_MODULES = ["xhci-pci", "usb-storage", "sd_mod", "ftdi_sio", "snd-usb-audio"]
+PROGRAMS = ["aplay", "amixer"]
 
 GUEST = r"""#!/bin/busybox sh
 /bin/busybox mkdir -p /proc /sys /dev /tmp
@@ -28,6 +35,18 @@ echo "GUEST DONE"
 sleep 3600
 """
 
+# MB/s, three times in turn; bytes per 10 ms are those of the clock in /proc/uptime.
+SPEED = r"""
+appears /dev/sda
+clock() { cut -d" " -f1 /proc/uptime | tr -d .; }
+for turn in 1 2 3; do
+    start=$(clock); dd if=/dev/sda of=/dev/null bs=1M count=48 iflag=direct 2>/dev/null
+    echo "%s READ $((48 * 10486 / ($(clock) - start) / 100))"
+    start=$(clock); dd if=/dev/zero of=/dev/sda bs=1M count=48 oflag=direct 2>/dev/null
+    echo "%s WROTE $((48 * 10486 / ($(clock) - start) / 100))"
+done
+"""
+
 DO = {
     "storage": r"""
 appears /dev/sda
@@ -39,13 +58,47 @@ sync
 echo 3 > /proc/sys/vm/drop_caches
 echo "COPY $(dd if=/dev/sda bs=1M count=8 skip=16 2>/dev/null | md5sum)"
 """,
+    # Reads until the stick is gone, twice.
+    "pulled": r"""
+for time in 1 2; do
+    appears /dev/sda; echo "READING $time"
+    i=0
+    while dd if=/dev/sda of=/dev/null bs=64k count=32 skip=$((i % 8 * 32)) iflag=direct 2>/dev/null; do i=$((i+1)); done
+    vanishes /dev/sda
+    echo "GONE $time"
+done
+dmesg | grep -E "xhci.*(died|not respond|error)" && echo BAD
+""",
+    "speed": SPEED % ("GUEST", "GUEST"),
+    "serial": r"""
+appears /dev/ttyUSB0
+stty -F /dev/ttyUSB0 raw -echo 115200
+echo "SERIAL READY"
+read line < /dev/ttyUSB0
+echo "HEARD $line"
+i=0; while [ $i -lt 200 ]; do echo "line $i of two hundred"; i=$((i+1)); done > /dev/ttyUSB0
+""",
+    "audio": r"""
+i=0; while [ ! -e /dev/snd/pcmC0D0p ] && [ $i -lt 400 ]; do usleep 50000; i=$((i+1)); done
+cat /proc/asound/cards
+amixer -q -c 0 sset PCM 100% unmute || amixer -c 0
+aplay -q -D plughw:0 /tone.wav && echo PLAYED
+""",
+    "wait": "appears /dev/sda; echo HAS STICK; vanishes /dev/sda; echo LOST STICK; appears /dev/sda; echo HAS IT AGAIN\n",
 }
 
 
 def guest():
     def make(path):
-        images.pack_initramfs(path, GUEST, images.module_list(*GUEST_MODULES),
+        root = path + ".d"
+        images.fill_initramfs(root, GUEST, images.module_list(*GUEST_MODULES),
                               {"/do/" + name: script for name, script in DO.items()})
+        for name in PROGRAMS:
+            images.copy_program(root, name)
+        shutil.copytree("/usr/share/alsa", root + "/usr/share/alsa")
+        images.write_tone(root + "/tone.wav", 440, 48000, 2, 3)
+        with gzip.open(path, "wb", 1) as out:
+            out.write(images.pack_folder(root))
     tag = hashlib.sha256((GUEST + repr(sorted(DO.items())) + repr(GUEST_MODULES) + images.kernel()).encode()).hexdigest()[:12]
     return images.made("pass-%s.gz" % tag, make)
 
@@ -157,6 +210,89 @@ def it_lies(bench):
             device lie $n; timeout 20 usb_try $node lie; kill $(pidof usb_device); gone
         done""").expect().log
     check(log.count("OK lie") == 4 and log.count("OK closed") == 4, log[-2000:])
+
+
+@test
+def pulled_out_while_the_guest_reads(bench):
+    """By sysfs, which to everybody is as if it was pulled; plugged in again by the kernel's looking at the port anew."""
+    devices, image = stick(bench)
+    result = bed(bench, """
+        appears /dev/sda
+        machine pulled
+        await "GUEST READY"
+        for time in 1 2; do
+            appears /dev/bus/usb/002/00$((time+1))
+            ringctl usb attach m 46f4:0001; await "READING $time"; sleep 1
+            echo 1 > /sys/bus/usb/devices/2-1/remove
+            await "GONE $time"
+            ringctl usb list
+            [ $time = 2 ] || { echo 0 > /sys/bus/usb/devices/usb2/authorized; echo 1 > /sys/bus/usb/devices/usb2/authorized; }
+        done
+        await "GUEST DONE"; absent BAD; cat $folder/monitor.log
+        ringctl stop --force m
+        """, devices)
+    result.expect()
+    check(result.log.count("was pulled out") == 2, result.log[-3000:])
+
+
+@test
+def serial_line(bench):
+    ends = {}
+    for end in ("in", "out"):
+        os.mkfifo(bench.path("line." + end))
+        ends[end] = os.open(bench.path("line." + end), os.O_RDWR | os.O_NONBLOCK)
+    stop = threading.Event()
+
+    def speak():  # what comes before the guest has opened the line is lost
+        while not stop.wait(1):
+            os.write(ends["in"], b"hello over a serial line\n")
+    threading.Thread(target=speak, daemon=True).start()
+    bed(bench, """
+        machine serial
+        await "GUEST READY"
+        ringctl usb attach m 0403:6001
+        await "GUEST DONE"; sleep 1; cat /tmp/serial
+        ringctl stop --force m
+        """, ["-chardev", "pipe,id=line,path=" + bench.path("line"), "-device", "usb-serial,bus=x.0,chardev=line"],
+        modules=["xhci-pci"]).expect("HEARD hello over a serial line")
+    stop.set()
+    lines = os.read(ends["out"], 1 << 16).decode().replace("\r", "").splitlines()
+    check(lines == ["line %d of two hundred" % i for i in range(200)], repr(lines[:3] + lines[-3:]))
+
+
+@test
+def isochronous_audio(bench):
+    heard = bench.path("heard.wav")
+    bed(bench, """
+        machine audio
+        await "GUEST READY"
+        ringctl usb attach m 46f4:0002
+        await "GUEST DONE"; cat /tmp/serial; cat $folder/monitor.log
+        ringctl stop --force m
+        """, ["-audiodev", "wav,id=a,out.frequency=48000,path=" + heard, "-device", "usb-audio,bus=x.0,audiodev=a"],
+        modules=["xhci-pci"]).expect("PLAYED")
+    left = array.array("h", open(heard, "rb").read()[44:])[::2]
+    rising = [i for i in range(1, len(left)) if left[i - 1] < 0 <= left[i]]
+    periods = [b - a for a, b in zip(rising, rising[1:])]
+    check(len(periods) > 440, "only %d periods of the tone" % len(periods))
+    note("%.1f Hz, %d periods of 1320, %d samples of 144000" % (48000 / statistics.mean(
+        p for p in periods if 90 < p < 130), len(periods), sum(1 for x in left if x)))
+    check(abs(48000 / statistics.median(periods) - 440) < 5, "%.1f Hz" % (48000 / statistics.median(periods)))
+
+
+@by_hand
+def throughput(bench):
+    """The same stick, read and written by the host itself and by a guest, in turn; MB/s."""
+    devices, image = stick(bench, 64)
+    log = bed(bench, SPEED % ("HOST", "HOST") + """
+        machine speed
+        await "GUEST READY"
+        ringctl usb attach m 46f4:0001
+        await "GUEST DONE"; cat /tmp/serial
+        ringctl stop --force m
+        """, devices, cpus=2, seconds=200).expect().log
+    for what in ("HOST READ", "GUEST READ", "HOST WROTE", "GUEST WROTE"):
+        note("%s %s MB/s" % (what, " ".join(re.findall(what + r" (\d+)", log))))
 
 
 main()
