@@ -26,7 +26,8 @@ class FakeUsb:
         self.ioctl = socket.socket(socket.AF_UNIX)  # whoever opens a device there wants to speak to this
         self.ioctl.bind(root + "/ioctl/_default")
         self.ioctl.listen(20)
-        self.env = {"UMOCKDEV_DIR": root, "LD_PRELOAD": PRELOAD}
+        self.env = {"UMOCKDEV_DIR": root, "LD_PRELOAD": PRELOAD,
+                    "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0:detect_leaks=0"}
 
     def plug(self, port, number, name, *, interface=(8, 6, 80), driver=None, **attributes):
         folder = f"{self.root}/sys/bus/usb/devices/{port}"

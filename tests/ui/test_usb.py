@@ -8,7 +8,7 @@ import time
 
 import fake_usb
 from desktop import key, run_cases, screenshot, skip, until
-from test_console import Console
+from console import Console
 
 class UsbConsole(Console):
     """A console on a computer with USB devices."""
