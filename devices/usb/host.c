@@ -423,10 +423,7 @@ static bool host_streams(struct usb_device *dev, const uint8_t *endpoints, unsig
         return libusb_free_streams(h->handle, list, (int)n) == 0;
     }
     got = libusb_alloc_streams(h->handle, streams, list, (int)n);
-    if (got >= 0 && (unsigned)got < streams) {
-        libusb_free_streams(h->handle, list, (int)n);
-    }
-    return got >= 0 && (unsigned)got >= streams;
+    return got > 0; /* perhaps fewer: a guest's driver uses no more than the device has */
 }
 
 static void host_free(struct usb_device *dev)

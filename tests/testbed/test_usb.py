@@ -16,7 +16,7 @@ from harness import check, main, note, test
 from scripts import LIBRARY, by_hand
 
 HOST_MODULES = ["xhci-pci", "usb-storage", "sd_mod"]
-GUEST_MODULES = ["xhci-pci", "usb-storage", "sd_mod", "ftdi_sio", "snd-usb-audio"]
+GUEST_MODULES = ["xhci-pci", "usb-storage", "sd_mod", "uas", "ftdi_sio", "snd-usb-audio"]
 PROGRAMS = ["aplay", "amixer"]
 
 GUEST = r"""#!/bin/busybox sh
@@ -50,7 +50,9 @@ done
 DO = {
     "storage": r"""
 appears /dev/sda
+[ -e /dev/sda ] || dmesg | tail -30
 echo "SIZE $(cat /sys/block/sda/size) SPEED $(cat /sys/bus/usb/devices/*-*/speed | sort -n | tail -1)"
+for d in /sys/bus/usb/drivers/uas/*-*; do [ -e $d ] && echo "DRIVER uas"; done
 echo "SUM $(dd if=/dev/sda bs=1M count=16 2>/dev/null | md5sum)"
 dd if=/dev/sda of=/tmp/first bs=1M count=8 2>/dev/null
 dd if=/tmp/first of=/dev/sda bs=1M seek=16 conv=notrunc oflag=direct 2>/dev/null && echo "WROTE"
@@ -203,6 +205,27 @@ def every_transfer_type_and_misbehaviour(bench):
             "OK control", "OK bulk", "OK cancel", "OK interrupt", "OK isochronous 81", "OK isochronous 02",
             *["OK vanish " + kind for kind in kinds]).log
     check(log.count("OK lie") == 4 and log.count("OK closed") == 10, log[-3000:])
+
+
+@by_hand
+def attached_scsi_with_streams(bench):
+    """A USB 3 disk that speaks UAS: bulk streams through both controllers."""
+    image = disk(bench, "disk.img", 32)
+    before = open(image, "rb").read()
+    result = bed(bench, """
+        appears /dev/sda; ringctl usb list
+        machine storage
+        await "GUEST READY"
+        ringctl usb attach m 46f4:0003
+        await "GUEST DONE"; cat /tmp/serial; cat $folder/monitor.log
+        ringctl usb detach m 46f4:0003
+        appears /dev/sda
+        ringctl stop --force m
+        """, ["-drive", "if=none,id=disk,format=raw,file=" + image, "-device", "usb-uas,bus=x.0,id=uas",
+              "-device", "scsi-hd,bus=uas.0,drive=disk"], modules=["xhci-pci", "uas", "sd_mod"])
+    result.expect("uas", "SIZE %d SPEED 5000" % (len(before) // 512), "DRIVER uas",
+                  "SUM " + hashlib.md5(before[:16 << 20]).hexdigest(),
+                  "COPY " + hashlib.md5(before[:8 << 20]).hexdigest())
 
 
 @by_hand
