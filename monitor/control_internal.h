@@ -8,7 +8,7 @@
 #include "monitor-dbus.h"
 
 #define CONTROL_KEYS 256u
-#define CONTROL_TEXT 1000u /* bytes of a device's name or serial number */
+#define CONTROL_TEXT 1000u     /* bytes of a device's name or serial number */
 #define CONTROL_DATA "control" /* of the Machine object: the server, while there is one */
 
 struct client {

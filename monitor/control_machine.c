@@ -182,9 +182,8 @@ static gboolean handle_attach_usb(RsMonitorMachine *machine, GDBusMethodInvocati
         if (fd >= 0) {
             close(fd);
         }
-        control_return_error(invocation,
-                             g_error_new(CONTROL_ERROR, CONTROL_ERROR_INVALID_ARGUMENT,
-                                         "\"%s\" is no USB device of the host.", port));
+        control_return_error(invocation, g_error_new(CONTROL_ERROR, CONTROL_ERROR_INVALID_ARGUMENT,
+                                                     "\"%s\" is no USB device of the host.", port));
     } else {
         control->ops->attach_usb(control->opaque, &device, fd, attach_usb_done, invocation);
     }

@@ -614,4 +614,3 @@ bool machine_change_cdrom(struct machine *m, const char *path, bool force, GErro
     }
     return ok;
 }
-

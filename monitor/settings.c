@@ -128,7 +128,8 @@ static bool check_usb_rules(const char *value)
     return true;
 }
 
-#define USB_RULES_ALLOWED "a list with commas of rules like 046d:c52b, 046d:c52b:SERIAL or port:1-4.2"
+#define USB_RULES_ALLOWED                                                                          \
+    "a list with commas of rules like 046d:c52b, 046d:c52b:SERIAL or port:1-4.2"
 #define AT(member) offsetof(struct settings, member)
 
 static const struct field fields[] = {
@@ -204,9 +205,10 @@ void settings_free(struct settings *s)
     if (!s) {
         return;
     }
-    char *strings[] = {s->name,    s->uuid,  s->os,         s->engine,   s->firmware, s->serial,
-                       s->serial2, s->cdrom, s->boot_order, s->kernel,   s->initrd,   s->append,
-                       s->network, s->card,  s->mac,        s->forwards, s->sound,    s->usb_connect, s->usb_ignore};
+    char *strings[] = {s->name,     s->uuid,    s->os,          s->engine,     s->firmware,
+                       s->serial,   s->serial2, s->cdrom,       s->boot_order, s->kernel,
+                       s->initrd,   s->append,  s->network,     s->card,       s->mac,
+                       s->forwards, s->sound,   s->usb_connect, s->usb_ignore};
     for (unsigned i = 0; i < G_N_ELEMENTS(strings); i++) {
         g_free(strings[i]);
     }
