@@ -17,7 +17,7 @@ struct device {
     char *port, *name, *serial;
     uint16_t vendor, product;
     struct usb_device *dev; /* NULL: not opened yet */
-    bool plugged;           /* in a port of the machine */
+    bool plugged, leaves;   /* in a port of the machine; being closed */
     GError *problem;        /* why it is not */
     control_done done;      /* who waits for an attach or a detach */
     void *data;
@@ -99,6 +99,7 @@ static void opened(void *opaque, struct usb_device *dev, const GError *error)
                                                       "The machine is just ending.")
                                 : plug(d);
     if (d->problem) { /* said when the host has it again */
+        d->leaves = true;
         usb_host_close(dev);
         return;
     }
@@ -111,6 +112,7 @@ static void gone(void *opaque, struct usb_device *dev)
     struct device *d = opaque;
 
     log_message("USB: %s was pulled out", d->name);
+    d->leaves = true;
     usb_host_close(dev);
 }
 
@@ -145,17 +147,30 @@ static void refuse(control_done done, void *data, const char *why, const char *w
     done(data, error);
 }
 
+/* Several clients may carry out the same rule: the second finds it done. */
+static bool is_there(struct serve_usb *usb, const struct control_usb *device, control_done done,
+                     void *data)
+{
+    const struct device *d = find(usb, device->port);
+
+    if (d && d->leaves) {
+        refuse(done, data, "is just being disconnected; try again", d->name);
+    } else if (d) {
+        done(data, NULL);
+    } else if (usb->devices->len >= DEVICES) {
+        refuse(done, data, "cannot be connected: the machine has too many devices", device->name);
+        return true;
+    }
+    return d != NULL;
+}
+
 void serve_usb_attach(struct serve_usb *usb, const struct control_usb *device, int fd,
                       control_done done, void *data)
 {
     struct device *d;
 
-    if (find(usb, device->port) || usb->devices->len >= DEVICES) {
+    if (is_there(usb, device, done, data)) {
         close(fd);
-        refuse(done, data,
-               find(usb, device->port) ? "is connected to the machine already"
-                                       : "cannot be connected: the machine has too many devices",
-               device->name);
         return;
     }
     d = g_new0(struct device, 1);
@@ -185,6 +200,7 @@ void serve_usb_detach(struct serve_usb *usb, const char *port, control_done done
     }
     d->done = done;
     d->data = data;
+    d->leaves = true;
     machine_lock();
     usb_host_close(d->dev);
     machine_unlock();

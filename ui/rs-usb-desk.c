@@ -7,7 +7,7 @@
 #include "rs-state.h"
 #include "rs-usb-desk.h"
 
-#define ATTENDED "usb-attended" /* of a machine: its rules were carried out since it started */
+#define STARTED "usb-started" /* of a machine: its rules are to be carried out when it runs */
 
 struct _RsUsbDesk {
     GObject parent_instance;
@@ -259,17 +259,18 @@ static void attend(RsUsbDesk *self, RsMachine *machine)
     }
 }
 
-/* A machine that was running already when we came has been attended by whoever started it. */
+/* Who starts a machine attends to it; one that was running when we came has its devices. */
 static void state_changed(RsMachine *machine, GParamSpec *pspec, RsUsbDesk *self)
 {
-    bool attended = g_object_get_data(G_OBJECT(machine), ATTENDED) != NULL;
-    bool runs = rs_machine_get_state(machine) == RS_MACHINE_RUNNING;
+    RsMachineState state = rs_machine_get_state(machine);
 
-    if (runs && !attended) {
-        g_object_set_data(G_OBJECT(machine), ATTENDED, machine);
-        attend(self, machine);
-    } else if (!rs_machine_is_active(machine)) {
-        g_object_set_data(G_OBJECT(machine), ATTENDED, NULL);
+    if (state == RS_MACHINE_STARTING) {
+        g_object_set_data(G_OBJECT(machine), STARTED, machine);
+    } else if (g_object_get_data(G_OBJECT(machine), STARTED)) {
+        g_object_set_data(G_OBJECT(machine), STARTED, NULL);
+        if (state == RS_MACHINE_RUNNING) {
+            attend(self, machine);
+        }
     }
     tell_changed(self);
 }

@@ -92,6 +92,21 @@ def rule_is_kept_and_carried_out():
         until("the rule's end", lambda: "connect=" not in desktop.settings())
 
 
+def the_start_connects():
+    with UsbConsole() as desktop:
+        desktop.plug("1-1", 2, "Fake Disk")
+        desktop.plug("1-2", 3, "Fake Camera", idVendor="4321")
+        with open(desktop.folder + "/machine.ini", "a") as file:
+            file.write("\n[usb]\nconnect=1234:5678\n")
+        desktop.open()
+        desktop.await_event("AttachUsb 001/002 1-1 Fake Disk 4660 22136 S-2")
+        desktop.app.process.terminate()
+        desktop.app.process.wait(20)
+        desktop.open()  # found running: it has what it has
+        time.sleep(1)
+        assert len([e for e in desktop.events() if "Attach" in e and "Usb" in e]) == 1, desktop.events()
+
+
 def a_new_device_is_asked_about_once():
     with UsbConsole() as desktop:
         app = desktop.open()
@@ -117,5 +132,5 @@ def a_new_device_is_asked_about_once():
 
 
 if __name__ == "__main__":
-    everything = [menu_connects_and_disconnects, rule_is_kept_and_carried_out, a_new_device_is_asked_about_once]
+    everything = [menu_connects_and_disconnects, rule_is_kept_and_carried_out, the_start_connects, a_new_device_is_asked_about_once]
     run_cases(*[case for case in everything if case.__name__ in sys.argv[3:] or not sys.argv[3:]])
