@@ -6,6 +6,7 @@
  *   usb_try NODE vanish KIND        the device goes in the middle of: control, bulk, interrupt,
  *                                   isochronous, nothing
  *   usb_try NODE lie                opens and closes it, whatever that comes to
+ *   usb_try NODE noise N            N random things that a guest may do
  *   usb_try NODE rate MIB           reads so much from 84h, says how fast
  */
 #include <fcntl.h>
@@ -257,6 +258,74 @@ static void lie(bool open)
     printf("OK lie: %s\n", open ? "opened" : bench.error);
 }
 
+static struct transfer *random_transfer(GRand *r)
+{
+    static const uint8_t endpoints[] = {0x81, 0x02, 0x83, 0x84, 0x05, 0x8f, 0x80, 0x00, 0x01};
+    enum usb_kind kind = (enum usb_kind)g_rand_int_range(r, 0, 4);
+    struct transfer *t = transfer_new(&bench, kind, endpoints[g_rand_int_range(r, 0, 9)],
+                                      (size_t)g_rand_int_range(r, 0, (int)BENCH_BYTES));
+
+    t->usb.stream = g_rand_int_range(r, 0, 20) ? 0 : 3;
+    if (kind == USB_CONTROL) {
+        t->usb.setup = (struct usb_setup){(uint8_t)g_rand_int_range(r, 0, 256),
+                                          (uint8_t)g_rand_int_range(r, 0, 52),
+                                          (uint16_t)g_rand_int_range(r, 0, 4),
+                                          (uint16_t)(g_rand_int_range(r, 0, 3) ? 0 : g_rand_int(r)),
+                                          (uint16_t)g_rand_int_range(r, 0, 300)};
+        if (t->usb.setup.type & 0x60 && t->usb.setup.request == 4) {
+            t->usb.setup.request = 3; /* or the device would go away */
+        }
+    } else if (kind == USB_ISOCHRONOUS) {
+        t->usb.n_packets = (unsigned)g_rand_int_range(r, 0, 33);
+        t->usb.packets = t->packets;
+        for (unsigned i = 0; i < t->usb.n_packets; i++) {
+            t->packets[i].length = (uint32_t)g_rand_int_range(r, 0, i % 7 ? 400 : 70000);
+        }
+    }
+    return t;
+}
+
+static void free_done(GPtrArray *all)
+{
+    for (unsigned i = all->len; i > 0; i--) {
+        struct transfer *t = all->pdata[i - 1];
+        if (t->done) {
+            g_free(t);
+            g_ptr_array_remove_index_fast(all, i - 1);
+        }
+    }
+}
+
+static void noise(unsigned n)
+{
+    GRand *r = g_rand_new_with_seed(n);
+    GPtrArray *all = g_ptr_array_new();
+    gint64 longest = 0;
+
+    for (unsigned i = 0; i < n && !bench.gone; i++) {
+        gint64 start = g_get_monotonic_time();
+        unsigned what = (unsigned)g_rand_int_range(r, 0, 100);
+        if (what < 2) {
+            machine_lock();
+            bench.dev->class->reset(bench.dev);
+            machine_unlock();
+        } else if (what < 25 && bench.inside->len) {
+            transfer_cancel(bench.inside->pdata[g_rand_int_range(r, 0, (int)bench.inside->len)]);
+        } else {
+            g_ptr_array_add(all, random_transfer(r));
+            transfer_submit(all->pdata[all->len - 1]);
+        }
+        longest = MAX(longest, g_get_monotonic_time() - start);
+        while (g_main_context_iteration(NULL, FALSE)) {
+        }
+        free_done(all);
+    }
+    printf("noise: %u transfers under way, the longest call %d ms\n", all->len,
+           (int)(longest / 1000));
+    CHECK(!bench.gone);
+    printf("OK noise\n");
+}
+
 static void rate(unsigned mib)
 {
     struct transfer *t[4];
@@ -294,6 +363,8 @@ int main(int argc, char **argv)
         CHECK(bench.dev->speed == USB_SPEED_HIGH);
         if (strcmp(argv[2], "vanish") == 0) {
             vanish(argv[3]);
+        } else if (strcmp(argv[2], "noise") == 0) {
+            noise((unsigned)atoi(argv[3]));
         } else if (strcmp(argv[2], "rate") == 0) {
             rate((unsigned)atoi(argv[3]));
         } else {
