@@ -78,8 +78,11 @@ class Monitor:
         return GLib.Variant(*values[name])
 
     def emit(self, path, interface, name, parameters):
-        for connection in self.connections:
-            connection.emit_signal(None, path, interface, name, parameters)
+        for connection in list(self.connections):
+            try:
+                connection.emit_signal(None, path, interface, name, parameters)
+            except GLib.Error:  # its client has just gone
+                pass
 
     def changed(self, **properties):
         types = {str: "s", list: "a(ssqqs)"}

@@ -8,7 +8,8 @@ import subprocess
 import time
 
 from console import PROGRAM, Console, fake_monitor
-from desktop import key, run_cases, screenshot, sh, type_text, until
+import fake_usb
+from desktop import key, run_cases, screenshot, sh, skip, type_text, until
 
 SIZE = (1280, 800)  # four times the pattern
 RINGCTL = os.path.join(os.path.dirname(PROGRAM), "../app/ringctl")
@@ -170,6 +171,40 @@ def absolute_pointer_and_edge():
         assert not [e for e in desktop.events() if e.endswith(" 0 1")], "a click in the bar reached the guest"
 
 
+def usb_in_the_bar():
+    if not fake_usb.is_possible():
+        skip("umockdev is not installed")
+    with Viewer() as desktop:
+        usb = fake_usb.FakeUsb(desktop.home + "/root")
+        desktop.env.update(usb.env)
+        usb.plug("1-1", 2, "Fake Stick")
+        usb.plug("1-2", 3, "Fake Keys", interface=(3, 1, 1), driver="usbhid")
+        desktop.open()
+        desktop.enter()
+        time.sleep(NOTICE)
+        key("ctrl+alt")
+        until("the bar", desktop.bar_shown)
+        key("Right", "Right", "Right", "Return")
+        time.sleep(.5)
+        key("Return")
+        until("the stick in the machine", lambda: any(e.startswith("AttachUsb 001/002") for e in desktop.events()))
+        time.sleep(.5)
+        if os.environ.get("RINGSIDE_SCREENSHOTS"):
+            screenshot(os.environ["RINGSIDE_SCREENSHOTS"] + "/viewer-usb.png")
+        key("Return")
+        until("the stick back", lambda: any(e.startswith("DetachUsb 1-1") for e in desktop.events()))
+        # What the computer needs itself takes two of them.
+        key("Down", "Return")
+        time.sleep(1)
+        assert not any(e.startswith("AttachUsb 001/003") for e in desktop.events())
+        key("Return")
+        until("the keyboard in the machine", lambda: any(e.startswith("AttachUsb 001/003") for e in desktop.events()))
+        key("Escape", "Escape")
+        desktop.clear()
+        type_text("e")
+        desktop.expect_event("Key 18 1")
+
+
 def killed():
     with Viewer() as desktop:
         app = desktop.open()
@@ -209,4 +244,5 @@ def alone():
         assert desktop.monitors(), "the machine ended with its viewer"
 
 
-run_cases(shows_the_screen, keys_and_leaving, relative_pointer, absolute_pointer_and_edge, killed, without_sdl, alone)
+run_cases(shows_the_screen, keys_and_leaving, relative_pointer, absolute_pointer_and_edge, usb_in_the_bar, killed,
+          without_sdl, alone)

@@ -30,6 +30,9 @@ void bar_show(Viewer *v, bool shown, bool keyboard)
 {
     bool changed = shown != v->bar_shown || keyboard != v->bar_keyboard;
 
+    if (!shown) {
+        usb_show(v, false);
+    }
     v->bar_shown = shown;
     v->bar_keyboard = keyboard;
     v->bar_hover = keyboard ? BAR_LEAVE : -1;
@@ -54,6 +57,8 @@ static const char *label(Viewer *v, BarItem item)
         return _("Minimize");
     case BAR_DELETE:
         return _("Ctrl+Alt+Del");
+    case BAR_USB:
+        return _("USB");
     default:
         return paused(v) ? _("Resume") : _("Pause");
     }
@@ -159,6 +164,9 @@ static void activate(Viewer *v, int item)
         send_delete(v);
         events_take(v);
         break;
+    case BAR_USB:
+        usb_show(v, !v->usb);
+        break;
     case BAR_PAUSE:
         rs_machine_command_async(v->machine, paused(v) ? RS_MACHINE_RESUME : RS_MACHINE_PAUSE,
                                  command_done, v);
@@ -183,6 +191,9 @@ void bar_motion(Viewer *v, int x, int y)
 {
     int hover = v->bar_shown ? item_at(v, x, y) : -1;
 
+    if (v->usb && usb_motion(v, x, y)) {
+        return;
+    }
     if (!v->bar_shown && y < EDGE) {
         bar_show(v, true, false);
         events_update_pointer(v);
@@ -197,7 +208,9 @@ void bar_motion(Viewer *v, int x, int y)
 
 void bar_click(Viewer *v, int x, int y)
 {
-    activate(v, item_at(v, x, y));
+    if (!v->usb || !usb_click(v, x, y)) {
+        activate(v, item_at(v, x, y));
+    }
 }
 
 void bar_key(Viewer *v, SDL_Scancode scancode)
@@ -205,7 +218,11 @@ void bar_key(Viewer *v, SDL_Scancode scancode)
     int step = scancode == SDL_SCANCODE_LEFT                                    ? -1
                : scancode == SDL_SCANCODE_RIGHT || scancode == SDL_SCANCODE_TAB ? 1
                                                                                 : 0;
-    if (step) {
+    if (v->usb && scancode != SDL_SCANCODE_LEFT && scancode != SDL_SCANCODE_RIGHT &&
+        scancode != SDL_SCANCODE_F11) {
+        usb_key(v, scancode);
+    } else if (step) {
+        usb_show(v, false);
         v->bar_hover = (v->bar_hover + step + BAR_ITEMS) % BAR_ITEMS;
         redraw(v);
     } else if (scancode == SDL_SCANCODE_ESCAPE) {

@@ -98,7 +98,8 @@ static void on_motion(Viewer *v, const SDL_MouseMotionEvent *e)
     v->pointer_x = (int)(e->x * scale);
     v->pointer_y = (int)(e->y * scale);
     bar_motion(v, v->pointer_x, v->pointer_y);
-    if (v->focused && !v->bar_keyboard && !(v->bar_shown && v->pointer_y < bar_height(v))) {
+    if (v->focused && !v->bar_keyboard && !v->usb &&
+        !(v->bar_shown && v->pointer_y < bar_height(v))) {
         v->motion.absolute = absolute(v);
     }
 }
@@ -119,7 +120,7 @@ static void on_button(Viewer *v, const SDL_MouseButtonEvent *e)
     unsigned bit = button_bit(e->button);
 
     motion_send(v);
-    if (down && !v->captured && v->bar_shown && v->pointer_y < bar_height(v)) {
+    if (down && !v->captured && v->bar_shown && (v->usb || v->pointer_y < bar_height(v))) {
         bar_click(v, v->pointer_x, v->pointer_y);
         return;
     }

@@ -136,6 +136,7 @@ static void run(Viewer *v)
     }
     picture_notice(v, _("Press Ctrl+Alt, or touch the upper edge, to leave"), NOTICE_SECONDS);
     g_main_loop_run(v->loop);
+    usb_show(v, false);
     events_release(v);
     rs_machine_detach(v->machine);
     g_signal_handlers_disconnect_by_data(v->machine, v);
@@ -170,15 +171,26 @@ static int show(RsMachine *machine)
     return v.status;
 }
 
+/* Translations lie in the build tree when it runs from there. */
+static void set_up_translation(void)
+{
+    g_autofree char *exe = g_file_read_link("/proc/self/exe", NULL);
+    g_autofree char *own = exe ? g_path_get_dirname(exe) : g_strdup(".");
+    g_autofree char *folder = g_build_filename(own, "..", "..", "po", NULL);
+    g_autofree char *file = g_build_filename(folder, "de", "LC_MESSAGES", "ringside.mo", NULL);
+
+    setlocale(LC_ALL, "");
+    bindtextdomain(GETTEXT_PACKAGE, g_file_test(file, G_FILE_TEST_EXISTS) ? folder : RS_LOCALE_DIR);
+    bind_textdomain_codeset(GETTEXT_PACKAGE, "UTF-8");
+    textdomain(GETTEXT_PACKAGE);
+}
+
 int main(int argc, char **argv)
 {
+    set_up_translation();
     g_autoptr(GOptionContext) context = g_option_context_new(_("MACHINE"));
     g_autoptr(GError) error = NULL;
 
-    setlocale(LC_ALL, "");
-    bindtextdomain(GETTEXT_PACKAGE, RS_LOCALE_DIR);
-    bind_textdomain_codeset(GETTEXT_PACKAGE, "UTF-8");
-    textdomain(GETTEXT_PACKAGE);
     g_option_context_add_main_entries(context, options, GETTEXT_PACKAGE);
     g_option_context_set_summary(context,
                                  _("Shows a machine of Ringside's library on the whole screen."));

@@ -113,6 +113,9 @@ static void draw(Viewer *v, SDL_Surface *surface)
     if (v->bar_shown) {
         bar_draw(v, cr);
     }
+    if (v->usb) {
+        usb_draw(v, cr);
+    }
     cairo_destroy(cr);
     cairo_surface_destroy(target);
 }

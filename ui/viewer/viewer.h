@@ -5,7 +5,7 @@
  * one well.
  *
  * main.c starts and ends it, events.c has SDL's events as a GSource and what they do, picture.c
- * draws, bar.c is the bar at the upper edge, keys.c knows the keyboard.
+ * draws, bar.c is the bar at the upper edge, usb.c the list below it, keys.c knows the keyboard.
  */
 #pragma once
 
@@ -17,7 +17,9 @@
 /* What the console that started us makes of it. */
 enum { VIEWER_LEFT = 0, VIEWER_FAILED = 1, VIEWER_NO_SCREEN = 3 };
 
-typedef enum { BAR_LEAVE, BAR_MINIMISE, BAR_DELETE, BAR_PAUSE, BAR_ITEMS } BarItem;
+typedef enum { BAR_LEAVE, BAR_MINIMISE, BAR_DELETE, BAR_USB, BAR_PAUSE, BAR_ITEMS } BarItem;
+
+typedef struct _UsbList UsbList;
 
 typedef struct {
     GMainLoop *loop;
@@ -42,6 +44,8 @@ typedef struct {
     struct {
         int x, width;
     } bar_item[BAR_ITEMS];
+
+    UsbList *usb; /* NULL: not shown */
 
     /* events.c */
     bool focused, captured; /* the pointer moves relatively */
@@ -75,6 +79,13 @@ void bar_draw(Viewer *v, cairo_t *cr);
 void bar_motion(Viewer *v, int x, int y);
 void bar_click(Viewer *v, int x, int y);
 void bar_key(Viewer *v, SDL_Scancode scancode);
+
+/* usb.c: the others only while it is shown. `motion` and `click`: was it in the list? */
+void usb_show(Viewer *v, bool shown);
+void usb_draw(Viewer *v, cairo_t *cr);
+bool usb_motion(Viewer *v, int x, int y);
+bool usb_click(Viewer *v, int x, int y);
+void usb_key(Viewer *v, SDL_Scancode scancode);
 
 /* events.c */
 GSource *events_source_new(Viewer *v);
