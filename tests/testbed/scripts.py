@@ -7,8 +7,8 @@ may wait for a processor that long in here.
 QEMU 7.2's TCG may deliver an interrupt that VMRUN injects twice, the second time at any later instruction, with interrupts
 off: it leaves the vector in its exception_index, where the next thing that stops the processor's loop (another
 processor's kick, a time slice's end) finds it. A guest kernel then takes a lock that it has already: with two processors
-about one boot in seven under kvm stood still so on a busy machine, at the first instruction of irq_ack with RFLAGS.IF clear, the vector
-in service once. That is why some cases with two processors run by hand only.
+four boots in twenty under kvm stood still on a busy machine. One was looked into: it was interrupted at the first instruction of
+irq_ack with RFLAGS.IF clear, the vector in service once. That is why some cases with two processors run by hand only.
 """
 
 import os
