@@ -7,7 +7,6 @@
 #include <glib/gi18n-lib.h>
 #include <linux/input-event-codes.h>
 #include <math.h>
-#include <pango/pangocairo.h>
 
 #include "viewer.h"
 
@@ -66,18 +65,6 @@ static const char *label(Viewer *v, BarItem item)
 
 /* --- drawing --- */
 
-static PangoLayout *text_new(Viewer *v, cairo_t *cr, const char *text, bool bold)
-{
-    PangoLayout *layout = pango_cairo_create_layout(cr);
-    PangoFontDescription *font = pango_font_description_from_string(bold ? "Sans Bold" : "Sans");
-
-    pango_font_description_set_absolute_size(font, FONT * picture_scale(v) * PANGO_SCALE);
-    pango_layout_set_font_description(layout, font);
-    pango_layout_set_text(layout, text, -1);
-    pango_font_description_free(font);
-    return layout;
-}
-
 static int text_width(PangoLayout *layout, int *height)
 {
     int width;
@@ -88,7 +75,7 @@ static int text_width(PangoLayout *layout, int *height)
 
 static void draw_item(Viewer *v, cairo_t *cr, BarItem item, int right)
 {
-    PangoLayout *layout = text_new(v, cr, label(v, item), false);
+    PangoLayout *layout = picture_text(v, cr, label(v, item), FONT, false);
     int pad = (int)(PAD * picture_scale(v)), height, width = text_width(layout, &height);
 
     v->bar_item[item].width = width + 2 * pad;
@@ -109,7 +96,7 @@ void bar_draw(Viewer *v, cairo_t *cr)
     int right = cairo_image_surface_get_width(cairo_get_target(cr)), height;
     const char *name = rs_machine_get_name(v->machine);
     g_autofree char *title = paused(v) ? g_strdup_printf(_("%s (paused)"), name) : g_strdup(name);
-    PangoLayout *layout = text_new(v, cr, title, true);
+    PangoLayout *layout = picture_text(v, cr, title, FONT, true);
 
     cairo_set_source_rgb(cr, 0.14, 0.14, 0.14);
     cairo_rectangle(cr, 0, 0, right, bar_height(v));

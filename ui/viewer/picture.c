@@ -5,7 +5,6 @@
  * without filtering, or filtered.
  */
 #include <math.h>
-#include <pango/pangocairo.h>
 
 #include "viewer.h"
 
@@ -60,18 +59,26 @@ static void draw_guest(Viewer *v, cairo_t *cr)
     cairo_restore(cr);
 }
 
+PangoLayout *picture_text(Viewer *v, cairo_t *cr, const char *text, int size, bool bold)
+{
+    PangoLayout *layout = pango_cairo_create_layout(cr);
+    PangoFontDescription *font = pango_font_description_from_string(bold ? "Sans Bold" : "Sans");
+
+    pango_font_description_set_absolute_size(font, size * picture_scale(v) * PANGO_SCALE);
+    pango_layout_set_font_description(layout, font);
+    pango_layout_set_text(layout, text, -1);
+    pango_font_description_free(font);
+    return layout;
+}
+
 static void draw_notice(Viewer *v, cairo_t *cr, int width, int height)
 {
     double scale = picture_scale(v), pad = 16 * scale;
-    PangoLayout *layout = pango_cairo_create_layout(cr);
-    PangoFontDescription *font = pango_font_description_from_string("Sans");
+    PangoLayout *layout = picture_text(v, cr, v->notice, 18, false);
     int w, h;
 
-    pango_font_description_set_absolute_size(font, 18 * scale * PANGO_SCALE);
-    pango_layout_set_font_description(layout, font);
     pango_layout_set_width(layout, (int)(width * 0.8) * PANGO_SCALE);
     pango_layout_set_alignment(layout, PANGO_ALIGN_CENTER);
-    pango_layout_set_text(layout, v->notice, -1);
     PangoRectangle ink, logical;
     pango_layout_get_pixel_extents(layout, &ink, &logical);
     w = logical.width;
@@ -82,7 +89,6 @@ static void draw_notice(Viewer *v, cairo_t *cr, int width, int height)
     cairo_set_source_rgb(cr, 1, 1, 1);
     cairo_move_to(cr, (width - w) / 2.0 - logical.x, height / 8.0);
     pango_cairo_show_layout(cr, layout);
-    pango_font_description_free(font);
     g_object_unref(layout);
 }
 

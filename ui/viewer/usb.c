@@ -4,7 +4,6 @@
  * machine or takes it back. What should stay with the computer takes two of them.
  */
 #include <glib/gi18n-lib.h>
-#include <pango/pangocairo.h>
 
 #include "rs-machine-usb.h"
 #include "viewer.h"
@@ -87,14 +86,10 @@ static void draw_row(Viewer *v, cairo_t *cr, int row, const char *text)
 {
     SDL_Rect at = area(v);
     int y = at.y + row * row_height(v), pad = (int)(PAD * picture_scale(v)), height;
-    PangoLayout *layout = pango_cairo_create_layout(cr);
-    PangoFontDescription *font = pango_font_description_from_string("Sans");
+    PangoLayout *layout = picture_text(v, cr, text, FONT, false);
 
-    pango_font_description_set_absolute_size(font, FONT * picture_scale(v) * PANGO_SCALE);
-    pango_layout_set_font_description(layout, font);
     pango_layout_set_ellipsize(layout, PANGO_ELLIPSIZE_END);
     pango_layout_set_width(layout, (at.w - 2 * pad) * PANGO_SCALE);
-    pango_layout_set_text(layout, text, -1);
     pango_layout_get_pixel_size(layout, NULL, &height);
     if (v->usb->chosen == row) {
         cairo_set_source_rgb(cr, 0.21, 0.52, 0.89);
@@ -104,7 +99,6 @@ static void draw_row(Viewer *v, cairo_t *cr, int row, const char *text)
     cairo_set_source_rgb(cr, 1, 1, 1);
     cairo_move_to(cr, at.x + pad, y + (row_height(v) - height) / 2.0);
     pango_cairo_show_layout(cr, layout);
-    pango_font_description_free(font);
     g_object_unref(layout);
 }
 

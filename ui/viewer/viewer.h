@@ -11,6 +11,7 @@
 
 #include <SDL.h>
 #include <cairo.h>
+#include <pango/pangocairo.h>
 
 #include "rs-machine.h"
 
@@ -71,6 +72,8 @@ void picture_redraw_part(Viewer *v, int x, int y, int width, int height);
 void picture_notice(Viewer *v, const char *text, unsigned seconds);
 void picture_clear(Viewer *v);
 double picture_scale(Viewer *v); /* of text and buttons */
+/* A line of text, `size` points times that; the caller's. */
+PangoLayout *picture_text(Viewer *v, cairo_t *cr, const char *text, int size, bool bold);
 
 /* bar.c */
 void bar_show(Viewer *v, bool shown, bool keyboard);
