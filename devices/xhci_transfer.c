@@ -486,7 +486,8 @@ static void td_local(struct xhci_td *td)
     td->done = true;
 }
 
-static void td_fill(struct xhci_td *td)
+/* False: there is no memory for its data. */
+static bool td_fill(struct xhci_td *td)
 {
     struct xhci_endpoint *ep = td->ep;
     struct usb_transfer *t = &td->transfer;
@@ -501,7 +502,10 @@ static void td_fill(struct xhci_td *td)
     t->interval_ns = interval_ns(ep);
     t->done = td_done;
     t->opaque = td;
-    td->buffer = t->data = g_malloc(t->length + 1);
+    td->buffer = t->data = g_try_malloc(t->length + 1);
+    if (!td->buffer) {
+        return false;
+    }
     if (t->endpoint & USB_IN) {
         memset(td->buffer, 0, t->length);
     }
@@ -510,6 +514,7 @@ static void td_fill(struct xhci_td *td)
         t->packets = &td->packet;
         t->n_packets = 1;
     }
+    return true;
 }
 
 static void td_submit(struct xhci_td *td)
@@ -538,7 +543,9 @@ static bool td_begin(struct xhci_td *td)
     if (endpoint_kind(td->ep) == USB_CONTROL && !td_setup(td)) {
         return false;
     }
-    td_fill(td);
+    if (!td_fill(td)) {
+        return false;
+    }
     if (is_isoch(td->ep) && !isoch_time(td)) {
         td_local(td);
         td->missed = true;
