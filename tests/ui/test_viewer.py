@@ -234,6 +234,9 @@ def alone():
         program = os.path.join(os.path.dirname(PROGRAM), "viewer/ringside-viewer")
         wrong = subprocess.run([program, "nobody"], env=desktop.env, capture_output=True, text=True)
         assert wrong.returncode == 1 and 'There is no machine "nobody"' in wrong.stderr, wrong.stderr
+        refused = subprocess.run([program, "Test"], env=dict(desktop.env, FAKE_FAIL="There is no disk."), capture_output=True,
+                                 text=True, timeout=20)
+        assert refused.returncode == 1 and "There is no disk." in refused.stderr, refused
         viewer = desktop.run([program, "Test"])  # starts the machine, too
         desktop.pids = lambda: [viewer.pid]
         until("the viewer", desktop.window)

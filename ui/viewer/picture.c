@@ -198,10 +198,10 @@ void picture_set_frame(Viewer *v, RsFrame *frame)
     unsigned stride = rs_frame_get_stride(frame);
 
     picture_clear(v);
-    if (stride % 4) {
+    unsigned char *pixels = stride % 4 ? NULL : g_try_malloc0((size_t)stride * height);
+    if (!pixels) {
         return;
     }
-    unsigned char *pixels = g_malloc0((size_t)stride * height);
     v->guest = cairo_image_surface_create_for_data(pixels, CAIRO_FORMAT_RGB24, (int)width,
                                                    (int)height, (int)stride);
     cairo_surface_set_user_data(v->guest, &pixels_key, pixels, g_free);
