@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Counts the tests in meson's logs (testlog.json), by TAP line where a test speaks TAP.
 
-Prints a line for each, the output of those that failed, and at the end
-"N passed, N failed[, N skipped]". The exit status is 0 when nothing failed and something passed.
+Prints a line for each, then those that failed once more with the end of their output, where a
+reader who sees only the end finds them, and last "N passed, N failed[, N skipped]". The exit status
+is 0 when nothing failed and something passed.
 """
 import json
 import re
@@ -36,11 +37,12 @@ def results(entry):
 
 def main():
     count = {"passed": 0, "failed": 0, "skipped": 0}
+    failures = []
     for path in sys.argv[1:]:
         try:
             entries = [json.loads(line) for line in open(path)]
         except OSError as error:
-            print("failed   %s: %s" % (path, error))
+            failures.append("failed   %s: %s" % (path, error))
             count["failed"] += 1
             continue
         build = path.split("/")[0]
@@ -48,11 +50,16 @@ def main():
             listed = results(entry)
             for kind, name, reason in listed:
                 count[kind] += 1
-                print("%-8s %s%s%s" % (kind, "" if build == "build" else build + ": ", name,
-                                       " (%s)" % reason if reason else ""))
+                line = "%-8s %s%s%s" % (kind, "" if build == "build" else build + ": ", name,
+                                        " (%s)" % reason if reason else "")
+                print(line)
+                if kind == "failed":
+                    failures.append(line)
             if any(kind == "failed" for kind, *_ in listed):
                 output = (entry.get("stdout") or "") + (entry.get("stderr") or "")
-                print("         | " + "\n         | ".join(output.splitlines()[-40:]))
+                failures += ["         | " + text for text in output.splitlines()[-40:]]
+    for line in failures:
+        print(line)
     last = "%d passed, %d failed" % (count["passed"], count["failed"])
     print(last + (", %d skipped" % count["skipped"] if count["skipped"] else ""))
     sys.exit(1 if count["failed"] or not count["passed"] else 0)
