@@ -27,7 +27,8 @@ struct _RsConsole {
     GtkStack *stack;
     AdwStatusPage *off_page;
     RsDisplay *display;
-    GtkLabel *message, *hint, *engine;
+    GtkLabel *message, *hint, *engine_reason;
+    GtkMenuButton *engine;
     GtkMenuButton *menu_button;
     RsUsbButton *usb_button, *full_usb_button;
     GtkEventController *keys;
@@ -88,13 +89,18 @@ static void update_engine(RsConsole *self)
                    {"driver", N_("Engine: driver")},
                    {"translate", N_("Engine: translator")}};
     const char *engine = rs_machine_get_engine(self->machine), *text = "";
+    const char *reason = rs_machine_get_engine_reason(self->machine);
 
     for (unsigned i = 0; i < G_N_ELEMENTS(engines); i++) {
         text = !g_strcmp0(engine, engines[i].word) ? _(engines[i].label) : text;
     }
-    gtk_label_set_text(self->engine, text);
-    gtk_widget_set_tooltip_text(GTK_WIDGET(self->engine),
-                                rs_machine_get_engine_reason(self->machine));
+    gtk_menu_button_set_label(self->engine, text);
+    gtk_widget_set_visible(GTK_WIDGET(self->engine), *text != '\0');
+    gtk_widget_set_tooltip_text(GTK_WIDGET(self->engine), reason);
+    gtk_label_set_text(self->engine_reason,
+                       reason && *reason
+                           ? reason
+                           : _("This is the fastest engine here, or the one in the settings."));
 }
 
 static void update_off_page(RsConsole *self, RsMachineState state)
@@ -352,6 +358,7 @@ static void bind_children(GtkWidgetClass *widget_class)
     CHILD(message);
     CHILD(hint);
     CHILD(engine);
+    CHILD(engine_reason);
     CHILD(menu_button);
     CHILD(usb_button);
     CHILD(full_usb_button);

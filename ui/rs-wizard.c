@@ -146,7 +146,7 @@ static void show_draft(RsWizard *self)
 /* --- Summary
  * -------------------------------------------------------------------------------------- */
 
-static void add_summary(RsWizard *self, const char *title, const char *value)
+static GtkWidget *add_summary(RsWizard *self, const char *title, const char *value)
 {
     GtkWidget *row = adw_action_row_new();
     GtkWidget *label = gtk_label_new(value);
@@ -160,6 +160,27 @@ static void add_summary(RsWizard *self, const char *title, const char *value)
     adw_action_row_add_suffix(ADW_ACTION_ROW(row), label);
     adw_preferences_group_add(self->summary_group, row);
     g_ptr_array_add(self->summary_rows, row);
+    return row;
+}
+
+/* What the machine will run on, and what keeps it from the processor's own speed. */
+static void add_engine(RsWizard *self)
+{
+    g_autofree char *obstacle = rs_host_engine_obstacle(self->draft->engine);
+    gboolean automatic = !strcmp(self->draft->engine, "auto");
+    gboolean translates = !strcmp(self->draft->engine, "translate") || (automatic && obstacle);
+    g_autofree char *warning =
+        obstacle && !automatic
+            ? g_strdup_printf(_("The machine will not start with this engine. %s"), obstacle)
+            : NULL;
+    GtkWidget *row = add_summary(self, _("Engine"),
+                                 translates                               ? _("Translator (slower)")
+                                 : !strcmp(self->draft->engine, "driver") ? _("Ringside’s driver")
+                                                                          : "KVM");
+
+    if (obstacle) {
+        adw_action_row_set_subtitle(ADW_ACTION_ROW(row), warning ? warning : obstacle);
+    }
 }
 
 static void show_summary(RsWizard *self)
@@ -181,6 +202,7 @@ static void show_summary(RsWizard *self)
     add_summary(self, _("Memory"), memory);
     add_summary(self, _("Processors"), processors);
     add_summary(self, _("Disk"), disk ? disk : _("None"));
+    add_engine(self);
     add_summary(self, _("Stored in"), rs_host_machines_folder());
     show_message(self->summary_error, NULL);
 }

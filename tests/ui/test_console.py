@@ -94,6 +94,16 @@ def chord_and_pointer():
         desktop.expect_event("ReleaseAll")
 
 
+def engine():
+    """The engine's name opens why it is this one."""
+    with Console() as desktop:
+        app = desktop.open()
+        app.click(app.find("Engine: translator"))
+        app.expect("A test <b>runs</b>")
+        key("Escape")
+        until("the reason to close", lambda: "A test <b>runs</b>" not in app.text())
+
+
 def absolute():
     with Console(FAKE_ABSOLUTE="1") as desktop:
         desktop.open()
@@ -177,5 +187,5 @@ def start_fails():
 
 
 if __name__ == "__main__":
-    everything = [pixels, keys, chord_and_pointer, absolute, life, found_again, closing, lies, start_fails]
+    everything = [pixels, keys, chord_and_pointer, absolute, life, found_again, engine, closing, lies, start_fails]
     run_cases(*[case for case in everything if case.__name__ in sys.argv[3:] or not sys.argv[3:]])

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The wizard: wrong files are named on their page, a failure leaves nothing, three clicks make a machine."""
 import os
+import subprocess
 import sys
 
 import images
@@ -150,6 +151,22 @@ def failure_leaves_nothing():
         assert os.listdir(desktop.machines) == []
 
 
+def engine_and_obstacle():
+    """The summary says what the machine will run on, and why not on the processor itself: ringctl doctor's words."""
+    ringctl = os.path.join(os.path.dirname(PROGRAM), "../app/ringctl")
+    with Desktop() as desktop:
+        doctor = desktop.run([ringctl, "doctor"], stdout=subprocess.PIPE, text=True).communicate()[0].splitlines()
+        at = next(i for i, line in enumerate(doctor) if line.split()[1:2] == ["engine"])
+        fast = doctor[at].split()[2] == "kvm:"
+        app = desktop.start(PROGRAM)
+        app.press("New Machine…")
+        app.click(app.find("Install Later", "label"))
+        app.press("Next")
+        app.expect("KVM" if fast else "Translator (slower)")
+        if not fast:
+            app.expect(doctor[at + 1].strip())
+
+
 if __name__ == "__main__":
     run_cases(wrong_files, three_clicks, chosen_in_the_file_chooser, dropped_on_the_wizard, dropped_on_the_window,
-              name_in_use, failure_leaves_nothing)
+              name_in_use, failure_leaves_nothing, engine_and_obstacle)
