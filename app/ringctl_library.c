@@ -8,6 +8,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "obstacle.h"
 #include "ringctl.h"
 
 char *ringctl_library_folder(void)
@@ -232,6 +233,8 @@ static void add_running(GPtrArray *facts, const struct ringctl_machine *machine)
     }
     if (proxy) {
         add_fact(facts, "pid", g_strdup_printf("%d", rs_monitor_machine_get_pid(proxy)));
+    } else if (machine->settings) {
+        add_fact(facts, "engine-reason", engine_obstacle(machine->settings->engine));
     }
 }
 

@@ -3,8 +3,6 @@
 #include <glib/gi18n-lib.h>
 #include <string.h>
 
-#include "driver/probe.h"
-#include "kvm/probe.h"
 #include "rs-host.h"
 
 #define DESKTOP_MIB    512u
@@ -37,18 +35,6 @@ RsHostLimits rs_host_limits(void)
     limits.processors = CLAMP(g_get_num_processors(), 1, MAX_PROCESSORS);
     limits.disk_bytes = free_bytes(rs_host_machines_folder());
     return limits;
-}
-
-char *rs_host_engine_obstacle(const char *engine)
-{
-    char *sentence = NULL;
-
-    if (!g_strcmp0(engine, "auto") || !g_strcmp0(engine, "kvm")) {
-        kvm_probe(&sentence);
-    } else if (!g_strcmp0(engine, "driver")) {
-        driver_probe(&sentence);
-    }
-    return sentence;
 }
 
 const char *rs_host_machines_folder(void)

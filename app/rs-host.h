@@ -23,9 +23,6 @@ const char *rs_host_sockets_folder(void);
  * NULL with an error. */
 char *rs_host_find_monitor(GError **error);
 char *rs_host_find_viewer(void); /* NULL: not installed */
-/* What is in the way of the processor's own speed for machines with this setting of "engine": a sentence
- * with the remedy (g_free). NULL: nothing, or the user has chosen so. */
-char *rs_host_engine_obstacle(const char *engine);
 /* A data file of ours such as demo/make-demo, installed or in the source folder. NULL with an
  * error. */
 char *rs_host_find_data(const char *name, GError **error);

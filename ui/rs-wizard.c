@@ -3,6 +3,7 @@
 #include <glib/gi18n-lib.h>
 #include <math.h>
 
+#include "obstacle.h"
 #include "rs-application.h"
 #include "rs-draft.h"
 #include "rs-machine-actions.h"
@@ -166,7 +167,7 @@ static GtkWidget *add_summary(RsWizard *self, const char *title, const char *val
 /* What the machine will run on, and what keeps it from the processor's own speed. */
 static void add_engine(RsWizard *self)
 {
-    g_autofree char *obstacle = rs_host_engine_obstacle(self->draft->engine);
+    g_autofree char *obstacle = engine_obstacle(self->draft->engine);
     gboolean automatic = !strcmp(self->draft->engine, "auto");
     gboolean translates = !strcmp(self->draft->engine, "translate") || (automatic && obstacle);
     g_autofree char *warning =

@@ -103,8 +103,10 @@ def no_kvm_without_hardware(bench):
     if os.path.exists("/dev/kvm"):
         check("imitation" in done.stderr, done.stderr)
     m = bench.machine(memory="64M")
+    before = m.info()["engine-reason"]
     m.start()
     info = m.info()
+    check(info["engine-reason"] == before, "says something else before the start: " + before)
     check(info["engine"] == "translate" and "no VT-x or AMD-V" in info["engine-reason"], repr(info))
     check(info["engine-reason"] in bench.ringctl("doctor", status=5).stdout, "doctor says something else")
 
