@@ -63,8 +63,14 @@ def selected_row(picture):
 
 
 def moved_from(m, row, what):
-    wait(lambda: selected_row(m.picture()) not in (row, None), 20, what)
-    return selected_row(m.picture())
+    seen = [None]
+
+    def there():
+        """Twice the same: a picture may catch a line that is half drawn."""
+        before, seen[0] = seen[0], selected_row(m.picture())
+        return seen[0] not in (row, None) and seen[0] == before
+    wait(there, 20, what)
+    return seen[0]
 
 
 def graphical(bench, arch):
