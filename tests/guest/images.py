@@ -163,6 +163,12 @@ while [ $i -lt 96 ]; do
 done
 echo "FILLED bad=$bad"
 """,
+    # Reads 400 times 4 KiB past the page cache, one after the other, after a pause to be looked at in.
+    "requests": """
+echo WAITING; sleep 3
+dd if=/dev/sda of=/dev/null bs=4k count=400 iflag=direct 2>/dev/null
+echo READ; sleep 3600
+""",
     # Counts aloud, with a checksum of memory, so that a jump in time or state shows.
     "count": r"""
 dd if=/dev/urandom of=/tmp.bin bs=1M count=8 2>/dev/null

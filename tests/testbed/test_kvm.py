@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The kvm engine, in the testbed: Debian's kernel to userspace, GRUB, and machines that change engines."""
+import glob
 import re
+import shutil
 
 import testbed  # first: it knows where the others are
 import images
-from harness import check, main, test
-from scripts import BOOT, GRUB, LIBRARY, by_hand
+from harness import check, main, note, test
+from scripts import BOOT, EXITS, GRUB, LIBRARY, by_hand
 
 
 @test
@@ -15,7 +17,7 @@ def one_processor_to_userspace_and_power_off(bench):
 
 @test
 def two_processors(bench):
-    testbed.run(bench, BOOT % ("kvm", 2, "quiet"), cpus=2, seconds=90).expect("USERSPACE", "CPUS 2")
+    testbed.run(bench, BOOT % ("kvm", 2, "quiet"), seconds=120).expect("USERSPACE", "CPUS 2")
 
 
 @test
@@ -90,7 +92,7 @@ def in_the_middle_of_a_boot(bench):
         await ...; ringctl suspend m; cat /tmp/serial; absent USERSPACE
         under kvm
         await USERSPACE; cat /tmp/serial
-    """, cpus=2, seconds=120).expect("CPUS 2")
+    """, seconds=120).expect("CPUS 2")
 
 
 @by_hand
@@ -100,7 +102,7 @@ def pauses_do_no_harm(bench):
         i=0; while [ $i -lt 25 ]; do ringctl pause m; ringctl resume m; i=$((i+1)); done
         ringctl suspend m; mv /tmp/serial /tmp/serial.before; ringctl start m
         await "COUNT 99[^0-9]"; absent "MEMORY CHANGED"; cat /tmp/serial.before /tmp/serial
-    """, cpus=2, seconds=90).expect("COUNT 99").log
+    """, seconds=120).expect("COUNT 99").log
     counts = [int(n) for n in re.findall(r"^COUNT (\d+)", log, re.M)]
     check(counts == list(range(1, len(counts) + 1)), "the count jumped: %s" % counts)
 
@@ -118,7 +120,31 @@ def screen_shows_what_changed(bench):
 
 @by_hand
 def memory_map_changes_under_running_processors(bench):
-    testbed.run(bench, BOOT % ("kvm", 2, "quiet do=remap"), cpus=2, seconds=60).expect("REMAPPED 30")
+    testbed.run(bench, BOOT % ("kvm", 2, "quiet do=remap"), seconds=90).expect("REMAPPED 30")
+
+
+def qemu_files():
+    """QEMU, to run in the testbed."""
+    program = shutil.which("qemu-system-x86_64")
+    found = [program, *testbed.libraries(program), *glob.glob("/usr/share/qemu/*.rom"), *glob.glob("/usr/share/qemu/*.bin")]
+    return {where: where for where in found}
+
+
+@by_hand
+def exits_beside_qemu(bench):
+    log = testbed.run(bench, EXITS, files=qemu_files(), memory=1536, seconds=120).expect("EXITS qemu after").log
+    seen = {(name, when): [int(n) for n in numbers.split()] for name, when, numbers in
+            re.findall(r"^EXITS (\w+) (\w+) ([\d ]+)", log, re.M)}
+    totals = {}
+    for name in ("ringside", "qemu"):
+        requests = [after - before for before, after in zip(seen[name, "before"], seen[name, "after"])]
+        for what, (every, interrupts, ports, memory), per in (("boot", seen[name, "boot"], 1), ("request", requests, 400)):
+            note("%s, %s: %.1f exits, of these %.1f for the host's interrupts, %.1f for ports, %.1f for device memory" % (
+                name, what, every / per, interrupts / per, ports / per, memory / per))
+            totals[name, what] = ports + memory
+    # The others depend on how long it takes.
+    for what in ("boot", "request"):
+        check(totals["ringside", what] <= totals["qemu", what], "more accesses to devices than under QEMU: %s" % totals)
 
 
 main()
