@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * VGA registers (IBM VGA Technical Reference), the Bochs VBE "dispi" registers, and the PCI
- * function.
+ * VGA registers (IBM VGA Technical Reference) and the Bochs VBE "dispi" registers: the core of all
+ * display adapters. The PCI function is vga_pci.c's or virtio_gpu.c's.
  *
- * BAR0: 16 MiB of video RAM. BAR2: 4 KiB of registers: 400h-41Fh ports 3C0h-3DFh, 500h-515h dispi,
- * 600h-607h qext (size, byte order). Ports: 3B0h-3DFh, 1CEh (index) and 1CFh/1D0h (data) of dispi.
+ * Memory-mapped registers, 4 KiB: 400h-41Fh ports 3C0h-3DFh, 500h-515h dispi, 600h-607h qext (size,
+ * byte order). Ports: 3B0h-3DFh, 1CEh (index) and 1CFh/1D0h (data) of dispi.
  */
 #include "vga_internal.h"
 
@@ -413,7 +413,7 @@ static void dispi_port_write(void *opaque, uint64_t addr, uint64_t value, unsign
 static const struct io_ops dispi_ops = {
     .name = "vga-dispi", .read = dispi_port_read, .write = dispi_port_write, .max_size = 2};
 
-/* --- BAR2 --- */
+/* --- memory-mapped registers --- */
 
 static uint64_t registers_read_dispi(struct vga *v, uint64_t addr, unsigned size)
 {
@@ -457,25 +457,13 @@ static void registers_write(void *opaque, uint64_t addr, uint64_t value, unsigne
     }
 }
 
-static const struct io_ops registers_ops = {
+const struct io_ops vga_registers_ops = {
     .name = "vga-registers", .read = registers_read, .write = registers_write, .max_size = 2};
 
-static const struct pci_function_info vga_info = {
-    .vendor = 0x1234,
-    .device = 0x1111,
-    .subsystem_vendor = 0x1af4,
-    .subsystem = 0x1100,
-    .class_code = 0x03,
-    .revision = 0x02,
-    .bar = {[0] = {PCI_BAR_RAM32, VGA_VRAM_SIZE, NULL, true},
-            [2] = {PCI_BAR_MEM32, 4096, &registers_ops}},
-};
+/* --- for the adapter --- */
 
-/* --- for the machine --- */
-
-static void vga_reset(void *dev)
+void vga_reset(struct vga *v)
 {
-    struct vga *v = dev;
     v->misc = v->feature = 0;
     v->seq_index = v->gfx_index = v->crtc_index = v->attr_index = 0;
     memset(v->seq, 0, sizeof(v->seq));
@@ -491,7 +479,6 @@ static void vga_reset(void *dev)
     v->dispi_index = 0;
     v->dispi[DISPI_ID] = 0xb0c5;
     v->redraw = true;
-    pci_function_reset(&v->pci);
 }
 
 /* The option ROM, in pool memory of the next power of two. */
@@ -512,8 +499,7 @@ static bool vga_load_rom(struct vga *v, GError **error)
         return false;
     }
     memcpy(v->rom, v->config.rom, v->config.rom_size);
-    v->info.rom_size = size;
-    v->pci.rom = v->rom;
+    v->rom_size = size;
     return true;
 }
 
@@ -531,12 +517,11 @@ static void vga_claim(struct vga *v)
     v->dispi_ports = host->map_ports(host->opaque, 0x1ce, 3, &dispi_ops, v);
 }
 
-static bool vga_init(void *dev, const struct device_host *host, const void *config, GError **error)
+bool vga_init(struct vga *v, const struct device_host *host, const struct vga_config *config,
+              GError **error)
 {
-    struct vga *v = dev;
     v->host = host;
-    v->config = *(const struct vga_config *)config;
-    v->info = vga_info;
+    v->config = *config;
     v->vram = memory_alloc(host->memory, VGA_VRAM_SIZE, "vga-vram");
     if (!v->vram) {
         g_set_error(error, G_IO_ERROR, G_IO_ERROR_NO_SPACE,
@@ -546,36 +531,22 @@ static bool vga_init(void *dev, const struct device_host *host, const void *conf
     if (!vga_load_rom(v, error)) {
         return false;
     }
-    v->pci.host = host;
-    v->pci.ram[0] = v->vram;
-    v->pci.ram_log_dirty = true;
-    if (!pci_function_init(&v->pci, v->config.pci.bus, v->config.pci.devfn, v, &v->info, error)) {
-        return false;
-    }
     vga_claim(v);
-    screen_set_refresh(v->config.screen, vga_refresh, v);
     vga_reset(v);
     return true;
 }
 
-static void vga_fini(void *dev)
+void vga_fini(struct vga *v)
 {
-    struct vga *v = dev;
     if (v->window) {
-        screen_set_refresh(v->config.screen, NULL, NULL);
         memory_unmap(v->host->memory, v->window);
         v->host->unmap_ports(v->host->opaque, v->ports);
         v->host->unmap_ports(v->host->opaque, v->dispi_ports);
     }
-    if (v->pci.info) {
-        pci_function_fini(&v->pci);
-    }
 }
 
-static void vga_state(void *dev, struct state *s)
+void vga_state(struct vga *v, struct state *s)
 {
-    struct vga *v = dev;
-    pci_function_state(&v->pci, s);
     state_u8(s, "misc", &v->misc);
     state_u8(s, "feature", &v->feature);
     state_u8(s, "seq-index", &v->seq_index);
@@ -606,9 +577,8 @@ static void vga_state(void *dev, struct state *s)
 }
 
 /* A state file may say anything: the registers that index or size something are bounded again. */
-static bool vga_restored(void *dev, GError **error)
+void vga_restored(struct vga *v)
 {
-    struct vga *v = dev;
     v->dac_sub %= 3;
     v->crtc_index &= 0x3f;
     v->dispi[DISPI_BANK] &= VGA_VRAM_SIZE / 0x10000 - 1;
@@ -616,17 +586,4 @@ static bool vga_restored(void *dev, GError **error)
         v->dispi[DISPI_ENABLE] = 0;
     }
     v->redraw = true;
-    pci_function_restored(&v->pci);
-    return true;
 }
-
-const struct device_class vga_device = {
-    .name = "vga",
-    .size = sizeof(struct vga),
-    .version = 1,
-    .init = vga_init,
-    .fini = vga_fini,
-    .reset = vga_reset,
-    .state = vga_state,
-    .restored = vga_restored,
-};

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The display adapter: a standard VGA with the Bochs VBE extensions, PCI 1234:1111, 16 MiB of video
- * RAM. Video RAM is pool memory ("vga-vram"); its contents are saved with the pool.
+ * RAM. Video RAM is pool memory ("vga-vram"); its contents are saved with the pool. The
+ * configuration is also virtio_gpu.h's.
  */
 #pragma once
 
@@ -11,7 +12,7 @@
 struct vga_config {
     struct pci_config pci; /* first */
     struct screen *screen;
-    const uint8_t *rom; /* the option ROM's bytes (vgabios-stdvga.bin), copied; NULL: none */
+    const uint8_t *rom; /* the option ROM's bytes (of SeaBIOS, vgabios-*.bin), copied; NULL: none */
     size_t rom_size;
     /* The dirty map over video RAM was read and cleared: when this returns, the engine must record
      * writes to it again. May be NULL. */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Between vga.c (registers), vga_planar.c (the A0000h window) and vga_render.c, vga_text.c
- * (drawing). Video RAM is interleaved: plane p of plane address a is byte 4a+p. Chain-4 and linear
- * modes see the bytes in order.
+ * The VGA core: vga.c (registers), vga_planar.c (the A0000h window), vga_render.c and vga_text.c
+ * (drawing). The adapters around it are vga_pci.c and virtio_gpu.c. Video RAM is interleaved: plane
+ * p of plane address a is byte 4a+p. Chain-4 and linear modes see the bytes in order.
  */
 #pragma once
 
@@ -38,11 +38,10 @@ enum dispi_register {
 #define DISPI_NOCLEAR 0x80u
 
 struct vga {
-    struct pci_function pci; /* first */
-    struct pci_function_info info;
     const struct device_host *host;
     struct vga_config config;
-    uint8_t *vram, *rom;
+    uint8_t *vram, *rom; /* pool memory */
+    uint64_t rom_size;   /* a power of two; 0: there is none */
     unsigned ports, dispi_ports, window;
 
     uint8_t misc, feature;
@@ -67,6 +66,15 @@ struct vga {
     uint32_t cell[VGA_MAX_COLUMNS * VGA_MAX_ROWS]; /* text: what is drawn where */
     uint32_t line[VGA_MAX_WIDTH];
 };
+
+/* --- vga.c: for the adapters. Video RAM, option ROM and ports, no PCI function --- */
+bool vga_init(struct vga *v, const struct device_host *host, const struct vga_config *config,
+              GError **error);
+void vga_fini(struct vga *v); /* also after a failed init */
+void vga_reset(struct vga *v);
+void vga_state(struct vga *v, struct state *s);
+void vga_restored(struct vga *v);
+extern const struct io_ops vga_registers_ops; /* opaque: the struct vga */
 
 /* --- vga_planar.c: the window at A0000h --- */
 extern const struct io_ops vga_window_ops;
