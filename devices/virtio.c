@@ -1,21 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The PCI transport of virtio (section 4.1): capabilities that point into BAR 4, whose pages are
+ * The PCI transport of virtio (section 4.1): capabilities that point into a BAR, whose pages are
  *
  *   0000h common configuration  1000h ISR  2000h the device's configuration  3000h notification
  *
- * MSI-X is BAR 1.
+ * or, behind a page of other registers: 1000h common configuration, 1800h ISR, the rest as above.
  */
 #include <gio/gio.h>
 #include <string.h>
 
 #include "virtio.h"
 
-#define REGISTERS_BAR 4u
-#define MSIX_BAR      1u
-#define PAGE          0x1000u
-#define MSIX_PBA      0x800u
-#define NO_VECTOR     0xffffu
+#define PAGE      0x1000u
+#define HALF      0x800u
+#define MSIX_PBA  0x800u
+#define NO_VECTOR 0xffffu
 #define TRANSPORT                                                                                  \
     (VIRTIO_BIT(VIRTIO_F_INDIRECT) | VIRTIO_BIT(VIRTIO_F_EVENT_IDX) |                              \
      VIRTIO_BIT(VIRTIO_F_VERSION_1))
@@ -305,17 +304,47 @@ static uint32_t isr_read(struct virtio *v)
 
 /* --- the BARs --- */
 
+enum region { FRONT, COMMON, ISR, CONFIG, NOTIFY };
+
+static enum region region_at(const struct virtio *v, uint64_t addr, unsigned *at)
+{
+    *at = addr & (PAGE - 1);
+    if (addr / PAGE >= 2) {
+        return addr / PAGE == 2 ? CONFIG : NOTIFY;
+    }
+    if (!v->info->front) {
+        return addr / PAGE == 0 ? COMMON : ISR;
+    }
+    if (addr / PAGE == 0) {
+        return FRONT;
+    }
+    *at = addr & (HALF - 1);
+    return addr & HALF ? ISR : COMMON;
+}
+
+static uint32_t common_offset(const struct virtio *v)
+{
+    return v->info->front ? PAGE : 0;
+}
+
+static uint32_t isr_offset(const struct virtio *v)
+{
+    return v->info->front ? PAGE + HALF : PAGE;
+}
+
 static uint64_t registers_read(void *opaque, uint64_t addr, unsigned size)
 {
     struct virtio *v = opaque;
-    unsigned at = addr & (PAGE - 1);
+    unsigned at;
 
-    switch (addr / PAGE) {
-    case 0:
+    switch (region_at(v, addr, &at)) {
+    case FRONT:
+        return io_ops_read(v->info->front, v->device, at, size);
+    case COMMON:
         return common_read(v, at);
-    case 1:
+    case ISR:
         return at == 0 ? isr_read(v) : 0;
-    case 2:
+    case CONFIG:
         return at + size <= v->info->config_size ? v->info->config_read(v->device, at, size) : 0;
     default:
         return 0;
@@ -325,12 +354,27 @@ static uint64_t registers_read(void *opaque, uint64_t addr, unsigned size)
 static void registers_write(void *opaque, uint64_t addr, uint64_t value, unsigned size)
 {
     struct virtio *v = opaque;
-    unsigned at = addr & (PAGE - 1);
+    unsigned at;
 
-    if (addr / PAGE == 0) {
+    switch (region_at(v, addr, &at)) {
+    case FRONT:
+        io_ops_write(v->info->front, v->device, at, value, size);
+        break;
+    case COMMON:
         common_write(v, at, (uint32_t)value);
-    } else if (addr / PAGE == 3 && at / 4 < v->info->queues && virtio_running(v)) {
-        v->info->notify(v->device, at / 4);
+        break;
+    case CONFIG:
+        if (v->info->config_write && at + size <= v->info->config_size) {
+            v->info->config_write(v->device, at, value, size);
+        }
+        break;
+    case NOTIFY:
+        if (at / 4 < v->info->queues && virtio_running(v)) {
+            v->info->notify(v->device, at / 4);
+        }
+        break;
+    default:
+        break;
     }
 }
 
@@ -352,6 +396,16 @@ static const struct io_ops msix_ops = {
 
 /* --- access through configuration space (section 4.1.4.9) --- */
 
+static unsigned registers_bar(const struct virtio *v)
+{
+    return v->info->registers_bar ? v->info->registers_bar : 4;
+}
+
+static unsigned msix_bar(const struct virtio *v)
+{
+    return v->info->msix_bar ? v->info->msix_bar : 1;
+}
+
 /* The BAR access that the capability's fields describe. False: none that makes sense. */
 static bool window_target(struct virtio *v, uint32_t *offset, unsigned *size)
 {
@@ -359,7 +413,7 @@ static bool window_target(struct virtio *v, uint32_t *offset, unsigned *size)
 
     memcpy(offset, cap + 8, 4);
     *size = cap[12];
-    return cap[4] == REGISTERS_BAR && (*size == 1 || *size == 2 || *size == 4) && !cap[13] &&
+    return cap[4] == registers_bar(v) && (*size == 1 || *size == 2 || *size == 4) && !cap[13] &&
            !cap[14] && !cap[15] && *offset < 4 * PAGE && !(*offset & (*size - 1));
 }
 
@@ -398,7 +452,7 @@ static uint8_t capability_add(struct virtio *v, uint8_t type, uint8_t size, uint
     if (at) {
         cap[2] = size;
         cap[3] = type;
-        cap[4] = REGISTERS_BAR;
+        cap[4] = (uint8_t)registers_bar(v);
         memcpy(cap + 8, &offset, 4);
         memcpy(cap + 12, &length, 4);
     }
@@ -409,8 +463,8 @@ static void capabilities_add(struct virtio *v)
 {
     uint8_t at;
 
-    capability_add(v, 1, 16, 0, 0x38);
-    capability_add(v, 3, 16, PAGE, 1);
+    capability_add(v, 1, 16, common_offset(v), 0x38);
+    capability_add(v, 3, 16, isr_offset(v), 1);
     capability_add(v, 4, 16, 2 * PAGE, v->info->config_size);
     at = capability_add(v, 2, 20, 3 * PAGE, 4 * v->info->queues);
     v->pci.config[at + 16] = 4; /* queue n is notified at n * 4 */
@@ -422,6 +476,22 @@ static void capabilities_add(struct virtio *v)
     }
 }
 
+static void pci_fill(struct virtio *v)
+{
+    struct pci_function_info *i = &v->pci_info;
+
+    i->vendor = 0x1af4;
+    i->device = (uint16_t)(0x1040 + v->info->id);
+    i->subsystem_vendor = 0x1af4;
+    i->subsystem = 0x1100;
+    i->class_code = v->info->class_code;
+    i->subclass = v->info->subclass;
+    i->revision = 1;
+    i->interrupt_pin = 1;
+    i->bar[msix_bar(v)] = (struct pci_bar_info){PCI_BAR_MEM32, PAGE, &msix_ops};
+    i->bar[registers_bar(v)] = (struct pci_bar_info){PCI_BAR_MEM64, 4 * PAGE, &registers_ops};
+}
+
 /* --- for the device --- */
 
 bool virtio_init(struct virtio *v, const struct device_host *host, const struct pci_config *pci,
@@ -430,22 +500,11 @@ bool virtio_init(struct virtio *v, const struct device_host *host, const struct 
     v->host = host;
     v->info = info;
     v->device = device;
-    v->pci_info = (struct pci_function_info){
-        .vendor = 0x1af4,
-        .device = (uint16_t)(0x1040 + info->id),
-        .subsystem_vendor = 0x1af4,
-        .subsystem = 0x1100,
-        .class_code = info->class_code,
-        .subclass = info->subclass,
-        .revision = 1,
-        .interrupt_pin = 1,
-        .bar = {[MSIX_BAR] = {PCI_BAR_MEM32, PAGE, &msix_ops},
-                [REGISTERS_BAR] = {PCI_BAR_MEM64, 4 * PAGE, &registers_ops}},
-    };
+    pci_fill(v);
     if (!pci_function_init(&v->pci, pci->bus, pci->devfn, v, &v->pci_info, error)) {
         return false;
     }
-    pci_msix_init(&v->msix, &v->pci, info->queues + 1, MSIX_BAR, 0, MSIX_PBA);
+    pci_msix_init(&v->msix, &v->pci, info->queues + 1, msix_bar(v), 0, MSIX_PBA);
     capabilities_add(v);
     v->pci.config_written = config_written;
     v->pci.config_reading = config_reading;

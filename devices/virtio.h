@@ -26,7 +26,7 @@
 
 struct virtio_info {
     const char *name;
-    uint16_t id; /* 1: network */
+    uint16_t id; /* 1: network, 16: GPU */
     uint8_t class_code, subclass;
     unsigned queues;
     uint16_t queue_size; /* offered; a power of two */
@@ -37,6 +37,11 @@ struct virtio_info {
     void (*started)(void *device); /* features are final, DRIVER_OK; also after restoring */
     /* Bytes of the device's configuration; `at` + `size` is within config_size. */
     uint64_t (*config_read)(void *device, unsigned at, unsigned size);
+    void (*config_write)(void *device, unsigned at, uint64_t value, unsigned size); /* or NULL */
+    /* A function that is something else besides: its registers fill the first page of the register
+     * BAR, with `device` as opaque. NULL: it is not. */
+    const struct io_ops *front;
+    unsigned registers_bar, msix_bar; /* both 0: BAR 4 and BAR 1 */
 };
 
 struct virtqueue {
@@ -61,8 +66,8 @@ struct virtio {
     uint8_t status, isr, generation;
     uint16_t queue_select, config_vector;
     struct virtqueue queue[VIRTIO_QUEUES];
-    struct pci_function_info pci_info;
-    uint8_t cfg_cap; /* offset of the PCI configuration access capability */
+    struct pci_function_info pci_info; /* other BARs and a ROM may be there before init */
+    uint8_t cfg_cap;                   /* offset of the PCI configuration access capability */
 };
 
 /* What the driver put into a queue: bytes for us (out) and room for us (in). Pointers are into
