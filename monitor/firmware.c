@@ -111,7 +111,8 @@ static bool bios_map(struct machine *m, const char *bytes, gsize size, const cha
 
 static void vga_rom_load(struct machine *m)
 {
-    g_autofree char *path = firmware_find_rom("vgabios-stdvga.bin");
+    const char *name = machine_has_virtio_gpu(m) ? "vgabios-virtio.bin" : "vgabios-stdvga.bin";
+    g_autofree char *path = firmware_find_rom(name);
     char *bytes;
     gsize size;
 
@@ -119,7 +120,7 @@ static void vga_rom_load(struct machine *m)
         m->vga_rom = (uint8_t *)bytes;
         m->vga_rom_size = size;
     } else {
-        device_log("firmware", "no vgabios-stdvga.bin: install the package seabios for a screen");
+        device_log("firmware", "no %s: install the package seabios for a screen", name);
     }
 }
 

@@ -161,6 +161,7 @@ static void config_copy(struct machine *m, const struct machine_config *c)
     to->boot_order = g_strdup(c->boot_order);
     to->debugcon = g_strdup(c->debugcon);
     to->sound = g_strdup(c->sound);
+    to->video = g_strdup(c->video);
     to->network.mode = g_strdup(c->network.mode);
     to->network.card = g_strdup(c->network.card);
     to->network.mac = g_strdup(c->network.mac);
@@ -183,6 +184,7 @@ static void config_free(struct machine_config *c)
         c->network.card, c->network.mac, c->network.capture, c->network.forwards};
 
     g_free((char *)c->sound);
+    g_free((char *)c->video);
     for (unsigned i = 0; i < G_N_ELEMENTS(strings); i++) {
         g_free((char *)strings[i]);
     }

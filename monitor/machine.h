@@ -48,6 +48,7 @@ struct machine_config {
     unsigned disk_count;
     const char *cdrom;
     struct machine_network network;
+    const char *video; /* "vga" (NULL) or "virtio" */
     const char *sound; /* "on", "output" (no recording), NULL: no sound card */
     const char *boot_order; /* letters c, d, n; NULL: "cd" */
     const char *serial[MACHINE_SERIAL_PORTS]; /* chardev.h; NULL: none */

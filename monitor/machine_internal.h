@@ -99,6 +99,11 @@ void machine_destroy_devices(struct machine *m);
 void machine_reset_devices(struct machine *m);
 void machine_isa_irq(void *opaque, unsigned n, bool level); /* 0-15 to 8259 and IO-APIC */
 
+static inline bool machine_has_virtio_gpu(const struct machine *m)
+{
+    return g_strcmp0(m->config.video, "virtio") == 0;
+}
+
 /* machine_usb.c: plugs in the emulated devices, always in the same ports */
 bool machine_usb_create(struct machine *m, GError **error);
 void machine_usb_retry(struct machine *m); /* what a disk could not write: after every resume */

@@ -29,7 +29,7 @@
 #define MAGIC         "RNGSTATE"
 #define LAYOUT        2u
 #define MACHINE_STATE 2u /* 1: without the TSC */
-#define VARIANT_MAX   (64u << 20)
+#define VARIANT_MAX   (384u << 20) /* a virtio GPU has up to 256 MiB of pictures */
 #define VARIANT_TYPE  G_VARIANT_TYPE("a{s(ua{sv})}")
 #define BUSY_TIME_OUT (30 * G_USEC_PER_SEC)
 

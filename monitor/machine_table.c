@@ -25,6 +25,7 @@
 #include "rtc.h"
 #include "uart16550.h"
 #include "vga.h"
+#include "virtio_gpu.h"
 #include "virtio_net.h"
 #include "xhci.h"
 
@@ -389,6 +390,16 @@ static bool when_sound(const struct machine *m)
     return m->audio != NULL;
 }
 
+static bool when_virtio_gpu(const struct machine *m)
+{
+    return machine_has_virtio_gpu(m);
+}
+
+static bool when_vga(const struct machine *m)
+{
+    return !machine_has_virtio_gpu(m);
+}
+
 static bool when_virtio_net(const struct machine *m)
 {
     return m->net && g_strcmp0(m->config.network.card, "virtio") == 0;
@@ -427,7 +438,9 @@ const struct machine_row machine_table[] = {
     {&uart_device, "com1", BUS_ISA, 0x3f8, 4, NULL, uart_configure, 0},
     {&uart_device, "com2", BUS_ISA, 0x2f8, 3, NULL, uart_configure, 0},
     {&fw_cfg_device, "fw-cfg", BUS_ISA, 0x510, -1, NULL, NULL, FIELD(fw_cfg)},
-    {&vga_device, "vga", BUS_PCI, DEVFN(2, 0), -1, NULL, vga_configure, FIELD(vga)},
+    {&vga_device, "vga", BUS_PCI, DEVFN(2, 0), -1, when_vga, vga_configure, FIELD(vga)},
+    {&virtio_gpu_device, "virtio-gpu", BUS_PCI, DEVFN(2, 0), -1, when_virtio_gpu, vga_configure,
+     FIELD(vga)},
     {&ahci_device, "ahci", BUS_PCI, DEVFN(0x1f, 2), -1, NULL, ahci_configure, FIELD(ahci)},
     {&xhci_device, "xhci", BUS_PCI, DEVFN(0x14, 0), -1, NULL, xhci_configure, FIELD(xhci)},
     {&hda_device, "hda", BUS_PCI, DEVFN(0x1b, 0), -1, when_sound, hda_configure, 0},

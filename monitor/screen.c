@@ -4,6 +4,7 @@
 
 #include <glib.h>
 #include <stddef.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -18,6 +19,10 @@ struct screen {
     uint32_t x0, y0, x1, y1; /* damage, half open */
     void (*refresh)(void *opaque);
     void *opaque;
+    struct screen_cursor cursor;
+    uint32_t *cursor_pixels;
+    void (*resize)(void *opaque, uint32_t width, uint32_t height);
+    void *resize_opaque;
 };
 
 struct screen *screen_new(void)
@@ -42,13 +47,19 @@ void screen_free(struct screen *screen)
 {
     if (screen) {
         screen_drop(screen);
+        g_free(screen->cursor_pixels);
         g_free(screen);
     }
 }
 
+static bool size_valid(uint32_t width, uint32_t height, uint32_t most)
+{
+    return width && height && width <= most && height <= most;
+}
+
 bool screen_set_mode(struct screen *screen, uint32_t width, uint32_t height)
 {
-    if (width == 0 || height == 0 || width > SCREEN_MAX || height > SCREEN_MAX) {
+    if (!size_valid(width, height, SCREEN_MAX)) {
         return false;
     }
     if (screen->pixels && width == screen->width && height == screen->height) {
@@ -144,5 +155,67 @@ bool screen_take_damage(struct screen *screen, struct screen_rect *rect)
     *rect = (struct screen_rect){screen->x0, screen->y0, screen->x1 - screen->x0,
                                  screen->y1 - screen->y0};
     screen->damaged = false;
+    return true;
+}
+
+bool screen_set_cursor(struct screen *screen, uint32_t width, uint32_t height, uint32_t hot_x,
+                       uint32_t hot_y, const uint32_t *argb)
+{
+    struct screen_cursor *c = &screen->cursor;
+    size_t size = (size_t)width * height * 4;
+    uint32_t *pixels = size_valid(width, height, SCREEN_CURSOR_MAX) ? g_try_malloc(size) : NULL;
+
+    if (!pixels) {
+        return false;
+    }
+    memcpy(pixels, argb, size);
+    g_free(screen->cursor_pixels);
+    c->argb = screen->cursor_pixels = pixels;
+    c->width = width;
+    c->height = height;
+    c->hot_x = MIN(hot_x, width - 1);
+    c->hot_y = MIN(hot_y, height - 1);
+    c->image++;
+    return true;
+}
+
+void screen_move_cursor(struct screen *screen, int32_t x, int32_t y, bool visible)
+{
+    screen->cursor.x = x;
+    screen->cursor.y = y;
+    screen->cursor.visible = visible;
+}
+
+void screen_drop_cursor(struct screen *screen)
+{
+    if (screen->cursor_pixels) {
+        g_clear_pointer(&screen->cursor_pixels, g_free);
+        screen->cursor = (struct screen_cursor){.image = screen->cursor.image + 1};
+    }
+}
+
+const struct screen_cursor *screen_cursor(const struct screen *screen)
+{
+    return &screen->cursor;
+}
+
+void screen_set_resize(struct screen *screen,
+                       void (*resize)(void *opaque, uint32_t width, uint32_t height), void *opaque)
+{
+    screen->resize = resize;
+    screen->resize_opaque = opaque;
+}
+
+bool screen_can_resize(const struct screen *screen)
+{
+    return screen->resize != NULL;
+}
+
+bool screen_resize(struct screen *screen, uint32_t width, uint32_t height)
+{
+    if (!screen->resize || !size_valid(width, height, SCREEN_MAX)) {
+        return false;
+    }
+    screen->resize(screen->resize_opaque, width, height);
     return true;
 }
