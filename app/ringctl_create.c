@@ -15,7 +15,7 @@
 
 struct create {
     char *iso, *disk, *disk_size, *memory, *engine, *kernel, *initrd, *append, *os, *network, *card,
-        *sound;
+        *sound, *video;
     char **serial, **forwards;
     int cpus;
     gboolean debug_exit;
@@ -23,8 +23,8 @@ struct create {
 
 static void create_clear(struct create *c)
 {
-    char *strings[] = {c->iso,    c->disk,   c->disk_size, c->memory,  c->engine, c->kernel,
-                       c->initrd, c->append, c->os,        c->network, c->card,   c->sound};
+    char *strings[] = {c->iso,    c->disk, c->disk_size, c->memory, c->engine, c->kernel, c->initrd,
+                       c->append, c->os,   c->network,   c->card,   c->sound,  c->video};
 
     for (unsigned i = 0; i < G_N_ELEMENTS(strings); i++) {
         g_free(strings[i]);
@@ -53,6 +53,7 @@ static bool create_parse(struct create *c, const struct ringctl_command *command
         {"card", 0, 0, G_OPTION_ARG_STRING, &c->card, "Network card: e1000e, virtio", "NAME"},
         {"forward", 0, 0, G_OPTION_ARG_STRING_ARRAY, &c->forwards,
          "A port of the host for one of the guest; repeatable", "tcp:2222:22"},
+        {"video", 0, 0, G_OPTION_ARG_STRING, &c->video, "Display adapter: vga, virtio", "NAME"},
         {"sound", 0, 0, G_OPTION_ARG_STRING, &c->sound,
          "on (the default), output (no recording), off", "MODE"},
         {"os", 0, 0, G_OPTION_ARG_STRING, &c->os, "Short id of the system (libosinfo)", "ID"},
@@ -162,6 +163,7 @@ static bool fill(struct settings *s, const struct create *c, GError **error)
     replace(&s->append, g_strdup(c->append));
     replace(&s->os, g_strdup(c->os));
     replace(&s->sound, g_strdup(c->sound));
+    replace(&s->video, g_strdup(c->video));
     fill_paths(s, c);
     return fill_serial(s, c->serial, error) &&
            ringctl_network_settings(s, c->network, c->card, c->forwards, error) &&

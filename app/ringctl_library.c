@@ -206,6 +206,7 @@ static void add_settings(GPtrArray *facts, const struct settings *s)
         add_fact(facts, bus, g_strdup(s->disk[i].path && s->disk[i].usb ? "usb" : NULL));
     }
     add_fact(facts, "cdrom", g_strdup(s->cdrom));
+    add_fact(facts, "video", g_strdup(s->video));
     add_fact(facts, "sound", g_strdup(s->sound));
     add_fact(facts, "network", g_strdup(s->network));
     if (strcmp(s->network, "none") != 0) {

@@ -15,7 +15,7 @@
 
 struct run {
     char *kernel, *initrd, *append, *cdrom, *memory, *cpus, *engine, *screenshot, *after, *timeout,
-        *engine_options, *boot, *network, *card, *capture, *sound;
+        *engine_options, *boot, *network, *card, *capture, *sound, *video;
     char **disks, **usb_disks, **serial, **forwards;
     gboolean snapshot, debug_exit, no_reboot, profile, usb_keyboard;
 };
@@ -50,6 +50,7 @@ static bool run_parse(struct run *r, const struct ringctl_command *command, int 
          "A port of the host for one of the guest; repeatable", "tcp:2222:22"},
         {"capture", 0, 0, G_OPTION_ARG_FILENAME, &r->capture, "All packets into a pcap file",
          "FILE"},
+        {"video", 0, 0, G_OPTION_ARG_STRING, &r->video, "Display adapter: vga, virtio", "vga"},
         {"sound", 0, 0, G_OPTION_ARG_STRING, &r->sound, "on, output (no recording), off", "off"},
         {"screenshot", 0, 0, G_OPTION_ARG_FILENAME, &r->screenshot,
          "Write the screen at the end of the run", "FILE.png"},
@@ -122,6 +123,7 @@ static void add_all(GPtrArray *args, const struct run *r)
     add(args, "--network", r->network);
     add(args, "--card", r->card);
     add(args, "--capture", r->capture);
+    add(args, "--video", r->video);
     add(args, "--sound", r->sound);
     add(args, "--screenshot", r->screenshot);
     add(args, "--after", r->after);
@@ -148,10 +150,10 @@ static void add_all(GPtrArray *args, const struct run *r)
 
 static void run_clear(struct run *r)
 {
-    char *strings[] = {r->kernel,     r->initrd, r->append,  r->cdrom,
-                       r->memory,     r->cpus,   r->engine,  r->after,
-                       r->screenshot, r->boot,   r->timeout, r->engine_options,
-                       r->network,    r->card,   r->capture, r->sound};
+    char *strings[] = {r->kernel,  r->initrd,         r->append,  r->cdrom,      r->memory,
+                       r->cpus,    r->engine,         r->after,   r->screenshot, r->boot,
+                       r->timeout, r->engine_options, r->network, r->card,       r->capture,
+                       r->sound,   r->video};
 
     for (unsigned i = 0; i < G_N_ELEMENTS(strings); i++) {
         g_free(strings[i]);

@@ -34,6 +34,7 @@ RsDraft *rs_draft_new(void)
     draft->serial = g_strdup("none");
     draft->network = g_strdup("user");
     draft->card = g_strdup("e1000e");
+    draft->video = g_strdup("vga");
     return draft;
 }
 
@@ -59,6 +60,7 @@ RsDraft *rs_draft_copy(const RsDraft *draft)
     copy->serial = g_strdup(draft->serial);
     copy->network = g_strdup(draft->network);
     copy->card = g_strdup(draft->card);
+    copy->video = g_strdup(draft->video);
     return copy;
 }
 
@@ -73,6 +75,7 @@ void rs_draft_free(RsDraft *draft)
         g_free(draft->serial);
         g_free(draft->network);
         g_free(draft->card);
+        g_free(draft->video);
         g_free(draft);
     }
 }
@@ -109,6 +112,8 @@ void rs_draft_apply_media(RsDraft *draft, const RsMedia *media, RsLibrary *libra
     draft->firmware = g_strdup(media->uefi ? "uefi" : "bios");
     g_free(draft->card);
     draft->card = g_strdup(media->virtio_net ? "virtio" : "e1000e");
+    g_free(draft->video);
+    draft->video = g_strdup(media->virtio_gpu ? "virtio" : "vga");
 }
 
 char *rs_draft_check(const RsDraft *draft, RsLibrary *library)
@@ -333,6 +338,7 @@ static struct settings *draft_settings(const RsDraft *draft)
     replace(&s->serial, draft->serial);
     replace(&s->network, draft->network);
     replace(&s->card, draft->card);
+    replace(&s->video, draft->video);
     s->memory_mib = draft->memory_mib;
     s->processors = draft->processors;
     s->has_cdrom = true;

@@ -19,7 +19,7 @@ typedef struct {
     uint64_t memory_mib;
     uint64_t disk_bytes; /* 0: no disk */
     unsigned processors;
-    char *firmware, *engine, *serial, *network, *card; /* as in machine.ini */
+    char *firmware, *engine, *serial, *network, *card, *video; /* as in machine.ini */
     bool demo; /* a small Linux made from the host's packages */
 } RsDraft;
 

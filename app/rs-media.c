@@ -11,6 +11,7 @@
 #include "rs-media.h"
 
 #define VIRTIO_NET        "http://pcisig.com/pci/1af4/1041"
+#define VIRTIO_GPU        "http://pcisig.com/pci/1af4/1050"
 #define GIB               (UINT64_C(1) << 30)
 #define SECTOR            2048u
 #define DESCRIPTOR_SECTOR 16u /* ECMA-119 6.2.1 */
@@ -186,7 +187,9 @@ static void identify(RsMedia *media)
     media->family = g_strdup(osinfo_os_get_family(os));
     media->uefi = !g_strcmp0(media->os_id, "win11");
     /* Windows has entries for drivers that its installer does not bring. */
-    media->virtio_net = g_strcmp0(media->family, "winnt") != 0 && has_device(os, VIRTIO_NET);
+    bool complete = g_strcmp0(media->family, "winnt") != 0;
+    media->virtio_net = complete && has_device(os, VIRTIO_NET);
+    media->virtio_gpu = complete && has_device(os, VIRTIO_GPU);
     apply_resources(media, os);
 }
 

@@ -14,7 +14,8 @@ typedef struct {
     char *os_id;                     /* libosinfo short id, NULL: not recognised */
     char *os_name;                   /* for people, NULL with os_id */
     char *family;                    /* linux, winnt, freebsd ...; NULL with os_id */
-    bool bootable, uefi, virtio_net; /* it has a driver for that network card */
+    bool bootable, uefi;
+    bool virtio_net, virtio_gpu; /* it has a driver for these */
     uint64_t size;
     uint64_t memory_mib, disk_bytes; /* recommended */
     unsigned processors;

@@ -30,7 +30,7 @@ static bool options_serial(struct options *o, GError **error)
     return stdio < 2 || wrong(error, "Only one serial port can be the terminal.");
 }
 
-static bool options_network(const struct options *o, GError **error)
+static bool options_devices(const struct options *o, GError **error)
 {
     if (o->network && strcmp(o->network, "none") != 0 && !net_mode_valid(o->network)) {
         return wrong(error,
@@ -39,6 +39,9 @@ static bool options_network(const struct options *o, GError **error)
     if (o->sound && strcmp(o->sound, "on") && strcmp(o->sound, "output") &&
         strcmp(o->sound, "off")) {
         return wrong(error, "--sound is on, output or off.");
+    }
+    if (o->video && strcmp(o->video, "vga") && strcmp(o->video, "virtio")) {
+        return wrong(error, "--video is vga or virtio.");
     }
     return !o->card || !strcmp(o->card, "e1000e") || !strcmp(o->card, "virtio") ||
            wrong(error, "--card is e1000e or virtio.");
@@ -88,6 +91,7 @@ static bool options_finish(struct options *o, GError **error)
                     .forwards = o->forward_list,
                     .capture = o->capture,
                     .unplugged = o->unplugged},
+        .video = o->video,
         .sound = o->sound && strcmp(o->sound, "off") != 0 ? o->sound : NULL,
         .debug_exit = o->debug_exit,
         .no_reboot = o->no_reboot,
@@ -95,7 +99,7 @@ static bool options_finish(struct options *o, GError **error)
         .usb_hub = o->usb_hub,
     };
     if (!options_disks(o, o->disks, false, error) || !options_disks(o, o->usb_disks, true, error) ||
-        !options_serial(o, error) || !options_network(o, error)) {
+        !options_serial(o, error) || !options_devices(o, error)) {
         return false;
     }
     if (o->after < 0 || o->timeout < 0) {
@@ -141,6 +145,8 @@ static void add_machine_entries(GOptionContext *context, struct options *o)
          "FILE"},
         {"unplugged", 0, 0, G_OPTION_ARG_NONE, &o->unplugged, "The network cable is not plugged in",
          NULL},
+        {"video", 0, 0, G_OPTION_ARG_STRING, &o->video, "Display adapter: vga, virtio (vga)",
+         "NAME"},
         {"sound", 0, 0, G_OPTION_ARG_STRING, &o->sound, "on, output (no recording), off (off)",
          "MODE"},
         {"debugcon", 0, 0, G_OPTION_ARG_FILENAME, &o->debugcon, "Firmware log", "FILE"},
@@ -199,7 +205,7 @@ void options_clear(struct options *o)
                        o->name,    o->engine,      o->kernel, o->initrd,  o->engine_options,
                        o->append,  o->firmware,    o->cdrom,  o->boot,    o->debugcon,
                        o->network, o->card,        o->mac,    o->capture, o->forward_list,
-                       o->sound};
+                       o->sound,   o->video};
 
     for (unsigned i = 0; i < G_N_ELEMENTS(strings); i++) {
         g_free(strings[i]);
@@ -283,6 +289,7 @@ bool options_from_settings(struct machine_config *c, const struct settings *s, c
         .cdrom = s->has_cdrom ? keep_path(arena, folder, s->cdrom) : NULL,
         .boot_order = keep_boot_order(arena, s->boot_order),
         .serial = {keep_serial(arena, folder, s->serial), keep_serial(arena, folder, s->serial2)},
+        .video = keep(arena, s->video),
         .sound = strcmp(s->sound, "off") != 0 ? keep(arena, s->sound) : NULL,
         .debug_exit = s->debug_exit,
         .usb_keyboard = s->usb_keyboard,

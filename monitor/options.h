@@ -20,7 +20,7 @@ struct options {
     int memory_mib, cpus;
     gboolean snapshot, readonly, debug_exit, no_reboot, unplugged, profile, version, usb_keyboard, usb_hub;
     char **disks, **usb_disks, **serial, *name, *engine, *engine_options, *kernel, *initrd, *append, *firmware,
-        *cdrom, *boot, *debugcon, *network, *card, *mac, *capture, *forward_list, *sound;
+        *cdrom, *boot, *debugcon, *network, *card, *video, *mac, *capture, *forward_list, *sound;
     char **forwards;
 };
 

@@ -149,6 +149,7 @@ static const struct field fields[] = {
      .allowed = "none, pty or file: followed by a path"},
     {"machine", "serial2", FIELD_TEXT, AT(serial2), .check = check_serial,
      .allowed = "none, pty or file: followed by a path"},
+    {"machine", "video", FIELD_CHOICE, AT(video), .choices = "vga,virtio"},
     {"machine", "debug-exit", FIELD_BOOL, AT(debug_exit)},
     {"machine", "usb-keyboard", FIELD_BOOL, AT(usb_keyboard)},
     {"boot", "order", FIELD_TEXT, AT(boot_order), .check = check_order,
@@ -193,6 +194,7 @@ struct settings *settings_new(const char *name)
     s->memory_mib = DEFAULT_MEMORY_MIB;
     s->processors = 1;
     s->boot_order = g_strdup("disk,cdrom");
+    s->video = g_strdup("vga");
     s->sound = g_strdup("on");
     s->network = g_strdup("user");
     s->card = g_strdup("e1000e");
@@ -208,7 +210,7 @@ void settings_free(struct settings *s)
     char *strings[] = {s->name,     s->uuid,    s->os,          s->engine,     s->firmware,
                        s->serial,   s->serial2, s->cdrom,       s->boot_order, s->kernel,
                        s->initrd,   s->append,  s->network,     s->card,       s->mac,
-                       s->forwards, s->sound,   s->usb_connect, s->usb_ignore};
+                       s->forwards, s->sound,   s->usb_connect, s->usb_ignore, s->video};
     for (unsigned i = 0; i < G_N_ELEMENTS(strings); i++) {
         g_free(strings[i]);
     }

@@ -5,7 +5,7 @@
  *
  * [machine]  name=  uuid=  os= (libosinfo short id, may be empty)  engine=
  * auto|kvm|driver|translate memory= MiB  processors=  firmware= bios|uefi  serial=
- * none|pty|file:PATH  serial2= the same debug-exit= true|false usb-keyboard= true|false (beside
+ * none|pty|file:PATH  serial2= the same  video= vga|virtio  debug-exit= true|false usb-keyboard= true|false (beside
  * the PS/2 one) [disk0] .. [disk3]  path= (relative
  * to the folder)  format= auto|raw|qcow2  read-only=  usb= true|false (not SATA) [cdrom]    path= (empty: no medium) [boot]
  * order= comma-separated of disk,cdrom   kernel=  initrd=  append=
@@ -46,7 +46,7 @@ struct settings {
     bool has_cdrom;
     char *cdrom; /* path or NULL */
     char *boot_order, *kernel, *initrd, *append;
-    char *sound, *network, *card, *mac, *forwards; /* mac, forwards: may be NULL */
+    char *video, *sound, *network, *card, *mac, *forwards; /* mac, forwards: may be NULL */
     bool cable;                                    /* plugged in */
     char *usb_connect, *usb_ignore;                /* may be NULL */
 };

@@ -19,7 +19,7 @@ struct _RsPreferences {
     AdwEntryRow *name_row, *kernel_row, *initrd_row, *append_row;
     GtkAdjustment *memory, *processors;
     AdwComboRow *firmware_row, *engine_row, *serial_row, *boot_row, *network_row, *card_row,
-        *sound_row;
+        *video_row, *sound_row;
     AdwEntryRow *device_row, *forwards_row;
     GtkWidget *cable_row;
     GtkSwitch *cable;
@@ -43,6 +43,7 @@ G_DEFINE_FINAL_TYPE(RsPreferences, rs_preferences, ADW_TYPE_WINDOW)
 static const char *const firmware_values[] = {"bios", "uefi", NULL};
 static const char *const engine_values[] = {"auto", "kvm", "driver", "translate", NULL};
 static const char *const network_values[] = {"user", "isolated", "none", NULL};
+static const char *const video_values[] = {"vga", "virtio", NULL};
 static const char *const sound_values[] = {"on", "output", "off", NULL};
 static const char *const card_values[] = {"e1000e", "virtio", NULL};
 static const char *const boot_values[] = {"disk,cdrom", "cdrom,disk", "disk", "cdrom", NULL};
@@ -239,6 +240,7 @@ static void show_disks(RsPreferences *self)
     gtk_widget_set_sensitive(GTK_WIDGET(self->network_row), disks_may_change(self));
     gtk_widget_set_sensitive(GTK_WIDGET(self->device_row), disks_may_change(self));
     gtk_widget_set_sensitive(GTK_WIDGET(self->card_row), disks_may_change(self));
+    gtk_widget_set_sensitive(GTK_WIDGET(self->video_row), disks_may_change(self));
     gtk_widget_set_sensitive(GTK_WIDGET(self->sound_row), disks_may_change(self));
 }
 
@@ -434,6 +436,7 @@ static void show_settings(RsPreferences *self)
     set_text(self->append_row, s->append);
     adw_combo_row_set_selected(self->firmware_row, index_of(firmware_values, s->firmware));
     adw_combo_row_set_selected(self->engine_row, index_of(engine_values, s->engine));
+    adw_combo_row_set_selected(self->video_row, index_of(video_values, s->video));
     adw_combo_row_set_selected(self->sound_row, index_of(sound_values, s->sound));
     adw_combo_row_set_selected(self->boot_row, index_of(boot_values, s->boot_order));
     adw_combo_row_set_selected(self->serial_row, !strcmp(s->serial, "none")  ? 0
@@ -459,6 +462,7 @@ static void collect(RsPreferences *self)
     if (serial < 2 || !g_str_has_prefix(s->serial, "file:")) {
         replace(&s->serial, serial == 0 ? "none" : serial == 1 ? "pty" : "file:serial.log");
     }
+    replace(&s->video, video_values[adw_combo_row_get_selected(self->video_row)]);
     replace(&s->sound, sound_values[adw_combo_row_get_selected(self->sound_row)]);
     collect_network(self);
     replace(&s->kernel, gtk_editable_get_text(GTK_EDITABLE(self->kernel_row)));
@@ -544,6 +548,7 @@ static void rs_preferences_class_init(RsPreferencesClass *klass)
     CHILD(engine_row);
     CHILD(serial_row);
     CHILD(boot_row);
+    CHILD(video_row);
     CHILD(sound_row);
     CHILD(network_row);
     CHILD(device_row);

@@ -48,6 +48,7 @@ def three_clicks():
             settings = file.read()
         assert "os=debian11" in settings and f"path={desktop.home}/debian.iso" in settings, settings
         assert "card=virtio" in settings and "mode=user" in settings, settings
+        assert "video=virtio" in settings, settings
         until("the monitor", desktop.monitors)
 
 

@@ -51,6 +51,7 @@ static void assert_same(const struct settings *a, const struct settings *b)
     g_assert_cmpstr(a->kernel, ==, b->kernel);
     g_assert_cmpstr(a->initrd, ==, b->initrd);
     g_assert_cmpstr(a->append, ==, b->append);
+    g_assert_cmpstr(a->video, ==, b->video);
     g_assert_cmpstr(a->sound, ==, b->sound);
     g_assert_cmpstr(a->network, ==, b->network);
     g_assert_cmpstr(a->card, ==, b->card);
