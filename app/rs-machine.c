@@ -36,6 +36,7 @@ struct _RsMachine {
     RsMonitorScreen *screen;
     RsMonitorInput *input;
     RsFrame *frame;
+    RsCursor cursor;
     char *engine, *engine_reason, *medium, *exit;
     GVariant *usb;
     GTask *waiting_start; /* a start that came while looking for a monitor */
@@ -46,7 +47,7 @@ struct _RsMachine {
 G_DEFINE_FINAL_TYPE(RsMachine, rs_machine, G_TYPE_OBJECT)
 
 enum { PROP_NAME = 1, PROP_STATE, PROP_MESSAGE, PROP_MEDIUM, PROP_ABSOLUTE, PROP_ENGINE, N_PROPS };
-enum { SIGNAL_FRAME, SIGNAL_DAMAGE, SIGNAL_USB, N_SIGNALS };
+enum { SIGNAL_FRAME, SIGNAL_DAMAGE, SIGNAL_CURSOR, SIGNAL_USB, N_SIGNALS };
 static GParamSpec *properties[N_PROPS];
 static unsigned signals[N_SIGNALS];
 
@@ -148,6 +149,29 @@ static void usb_changed(RsMachine *self, GVariant *usb)
     }
 }
 
+static void drop_cursor(RsMachine *self)
+{
+    rs_cursor_clear(&self->cursor);
+    g_signal_emit(self, signals[SIGNAL_CURSOR], 0, TRUE);
+}
+
+static void on_cursor(RsMachine *self, guint width, guint height, guint hot_x, guint hot_y,
+                      GVariant *pixels)
+{
+    if (self->attached) {
+        rs_cursor_set_image(&self->cursor, width, height, hot_x, hot_y, pixels);
+        g_signal_emit(self, signals[SIGNAL_CURSOR], 0, TRUE);
+    }
+}
+
+static void on_cursor_moved(RsMachine *self, int x, int y, gboolean visible)
+{
+    self->cursor.x = x;
+    self->cursor.y = y;
+    self->cursor.visible = visible;
+    g_signal_emit(self, signals[SIGNAL_CURSOR], 0, FALSE);
+}
+
 static void machine_changed(RsMachine *self)
 {
     RsMachineState state = parse_state(rs_monitor_machine_get_state(self->machine));
@@ -187,6 +211,7 @@ static void drop_connection(RsMachine *self)
     g_clear_object(&self->input);
     g_clear_object(&self->bus);
     g_clear_object(&self->frame);
+    drop_cursor(self);
     g_clear_pointer(&self->engine, g_free);
     g_clear_pointer(&self->engine_reason, g_free);
     g_clear_pointer(&self->medium, g_free);
@@ -305,6 +330,8 @@ static void got_input(GObject *source, GAsyncResult *result, gpointer data)
                              self);
     g_signal_connect_swapped(self->machine, "ended", G_CALLBACK(machine_ended), self);
     g_signal_connect_swapped(self->screen, "damage", G_CALLBACK(on_damage), self);
+    g_signal_connect_swapped(self->screen, "cursor", G_CALLBACK(on_cursor), self);
+    g_signal_connect_swapped(self->screen, "cursor-moved", G_CALLBACK(on_cursor_moved), self);
     g_signal_connect_swapped(self->screen, "mode-changed", G_CALLBACK(call_attach), self);
     g_signal_connect_swapped(self->input, "g-properties-changed", G_CALLBACK(input_changed), self);
     g_signal_connect(self->bus, "closed", G_CALLBACK(on_bus_closed), self);
@@ -697,6 +724,24 @@ void rs_machine_detach(RsMachine *self)
     if (--self->attached == 0 && self->screen) {
         rs_monitor_screen_call_detach(self->screen, NULL, NULL, NULL);
         g_clear_object(&self->frame);
+        drop_cursor(self);
+    }
+}
+
+const RsCursor *rs_machine_get_cursor(RsMachine *self)
+{
+    return self->cursor.pixels ? &self->cursor : NULL;
+}
+
+bool rs_machine_can_resize(RsMachine *self)
+{
+    return self->screen && rs_monitor_screen_get_can_resize(self->screen);
+}
+
+void rs_machine_set_size(RsMachine *self, unsigned width, unsigned height)
+{
+    if (rs_machine_can_resize(self)) {
+        rs_monitor_screen_call_set_size(self->screen, width, height, NULL, NULL, NULL);
     }
 }
 
@@ -917,6 +962,8 @@ static void rs_machine_class_init(RsMachineClass *klass)
     signals[SIGNAL_DAMAGE] =
         g_signal_new("damage", RS_TYPE_MACHINE, G_SIGNAL_RUN_LAST, 0, NULL, NULL, NULL, G_TYPE_NONE,
                      4, G_TYPE_UINT, G_TYPE_UINT, G_TYPE_UINT, G_TYPE_UINT);
+    signals[SIGNAL_CURSOR] = g_signal_new("cursor", RS_TYPE_MACHINE, G_SIGNAL_RUN_LAST, 0, NULL,
+                                          NULL, NULL, G_TYPE_NONE, 1, G_TYPE_BOOLEAN);
     signals[SIGNAL_USB] = g_signal_new("usb-changed", RS_TYPE_MACHINE, G_SIGNAL_RUN_LAST, 0, NULL,
                                        NULL, NULL, G_TYPE_NONE, 0);
 }

@@ -3,12 +3,14 @@
  * One machine of the library: its folder, settings and state, and the connection to its monitor
  * while it runs. Properties: name (s), state (RsMachineState), message (s), medium (s), absolute
  * (b), engine (s). Signals: "frame" (RsFrame): the screen has a new mode; "damage" (x, y, width,
- * height) inside that frame; "usb-changed": see rs-machine-usb.h.
+ * height) inside that frame; "cursor" (gboolean: the image has changed): see rs_machine_get_cursor();
+ * "usb-changed": see rs-machine-usb.h.
  */
 #pragma once
 
 #include <gio/gio.h>
 
+#include "rs-cursor.h"
 #include "rs-frame.h"
 #include "settings.h"
 
@@ -88,6 +90,11 @@ bool rs_machine_delete_finish(RsMachine *self, GAsyncResult *result, GError **er
 /* Frames and damage flow while at least one attach is not detached. */
 void rs_machine_attach(RsMachine *self);
 void rs_machine_detach(RsMachine *self);
+/* The guest's cursor plane, NULL: there is none (known while attached). The machine's. */
+const RsCursor *rs_machine_get_cursor(RsMachine *self);
+/* The guest can be asked for another size of its screen; it may ignore that. */
+bool rs_machine_can_resize(RsMachine *self);
+void rs_machine_set_size(RsMachine *self, unsigned width, unsigned height);
 /* Linux input event codes; all are dropped while no monitor is connected. */
 void rs_machine_key(RsMachine *self, unsigned code, bool down);
 void rs_machine_pointer_relative(RsMachine *self, int dx, int dy, int wheel, unsigned buttons);

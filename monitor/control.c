@@ -290,6 +290,7 @@ void control_free(struct control *control)
     g_ptr_array_unref(control->clients);
     g_object_set_data(G_OBJECT(control->machine), CONTROL_DATA, NULL);
     g_object_unref(control->machine);
+    g_clear_pointer(&control->cursor_pixels, g_variant_unref);
     g_free(control->socket);
     g_free(control);
 }

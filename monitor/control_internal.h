@@ -22,6 +22,9 @@ struct client {
     bool attached, mode_told, flushing, pending;
     uint32_t mode;
     struct screen_rect damage;
+    uint32_t cursor_image; /* 0: none */
+    bool cursor_placed, cursor_visible;
+    int32_t cursor_x, cursor_y;
 
     /* Input: what this client holds down. */
     uint8_t down[CONTROL_KEYS];
@@ -38,6 +41,8 @@ struct control {
     void *opaque;
     char *socket;
     GSource *input_source; /* about to tell what has changed; under the machine lock */
+    struct screen_cursor cursor; /* as of the last frame, but for its pixels */
+    GVariant *cursor_pixels;     /* ay; NULL: there is no cursor plane */
     guint tick; /* source of the frame timer, 0: nobody watches */
     bool live;
 };

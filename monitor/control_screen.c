@@ -42,16 +42,14 @@ static void client_sent(GObject *source, GAsyncResult *result, gpointer opaque)
     }
 }
 
-static void client_send(struct client *client)
+/* These two return whether there was something to tell. */
+static bool picture_send(struct client *client)
 {
     uint32_t mode = screen_mode(client->control->screen);
 
-    if (!client->attached || client->flushing) {
-        return;
-    }
     if (client->mode != mode) {
         if (client->mode_told) {
-            return;
+            return false;
         }
         client->mode_told = true;
         rs_monitor_screen_emit_mode_changed(client->screen, mode,
@@ -61,9 +59,49 @@ static void client_send(struct client *client)
         const struct screen_rect *r = &client->damage;
         rs_monitor_screen_emit_damage(client->screen, mode, r->x, r->y, r->width, r->height);
     } else {
-        return;
+        return false;
     }
     client->pending = false;
+    return true;
+}
+
+static bool cursor_send(struct client *client)
+{
+    const struct screen_cursor *c = &client->control->cursor;
+    GVariant *pixels = client->control->cursor_pixels;
+    uint32_t image = pixels ? c->image : 0;
+    bool changed = client->cursor_image != image;
+
+    if (changed) {
+        client->cursor_image = image;
+        rs_monitor_screen_emit_cursor(
+            client->screen, c->width, c->height, c->hot_x, c->hot_y,
+            pixels ? pixels : g_variant_new_fixed_array(G_VARIANT_TYPE_BYTE, "", 0, 1));
+    }
+    if (pixels && (!client->cursor_placed || client->cursor_x != c->x || client->cursor_y != c->y ||
+                   client->cursor_visible != c->visible)) {
+        client->cursor_placed = true;
+        client->cursor_x = c->x;
+        client->cursor_y = c->y;
+        client->cursor_visible = c->visible;
+        rs_monitor_screen_emit_cursor_moved(client->screen, c->x, c->y, c->visible);
+        changed = true;
+    }
+    return changed;
+}
+
+static void client_send(struct client *client)
+{
+    bool told;
+
+    if (!client->attached || client->flushing) {
+        return;
+    }
+    told = picture_send(client);
+    told = cursor_send(client) || told;
+    if (!told) {
+        return;
+    }
     client->flushing = true;
     g_dbus_connection_flush(client->connection, NULL, client_sent,
                             g_object_ref(client->control->machine));
@@ -78,21 +116,38 @@ static void size_publish(struct control *control)
     }
 }
 
-static void damage_share(struct control *control, const struct screen_rect *rect)
+/* rect NULL: no damage. */
+static void frame_share(struct control *control, const struct screen_rect *rect)
 {
     for (unsigned i = 0; i < control->clients->len; i++) {
         struct client *client = control->clients->pdata[i];
         if (!client->attached) {
             continue;
         }
-        if (client->pending) {
+        if (rect && client->pending) {
             rect_join(&client->damage, rect);
-        } else {
+        } else if (rect) {
             client->damage = *rect;
             client->pending = true;
         }
         client_send(client);
     }
+}
+
+/* Machine lock held. */
+static void cursor_take(struct control *control)
+{
+    const struct screen_cursor *c = screen_cursor(control->screen);
+
+    if (c->image != control->cursor.image) {
+        g_clear_pointer(&control->cursor_pixels, g_variant_unref);
+        if (c->argb) {
+            control->cursor_pixels = g_variant_ref_sink(g_variant_new_fixed_array(
+                G_VARIANT_TYPE_BYTE, c->argb, (gsize)c->width * c->height * 4, 1));
+        }
+    }
+    control->cursor = *c;
+    control->cursor.argb = NULL; /* it may be gone when the lock is free */
 }
 
 /* Machine lock held by nobody here; the damage is everybody's. */
@@ -105,13 +160,12 @@ static void screen_update(struct control *control)
     machine_lock();
     screen_refresh(control->screen);
     changed = screen_take_damage(control->screen, &rect);
+    cursor_take(control);
     machine_unlock();
     if (mode != screen_mode(control->screen)) {
         size_publish(control);
     }
-    if (changed) {
-        damage_share(control, &rect);
-    }
+    frame_share(control, changed ? &rect : NULL);
 }
 
 static bool anybody_attached(const struct control *control)
@@ -187,9 +241,12 @@ static gboolean handle_attach(RsMonitorScreen *screen, GDBusMethodInvocation *in
         client->attached = true;
         client->mode_told = client->pending = false;
         client->mode = screen_mode(s);
+        client->cursor_image = 0;
+        client->cursor_placed = false;
         rs_monitor_screen_complete_attach(screen, invocation, fds, screen_mode(s), screen_width(s),
                                           screen_height(s), screen_stride(s),
                                           g_variant_new_handle(0));
+        client_send(client);
         control_screen_wake(client->control);
     }
     return TRUE;
@@ -220,12 +277,41 @@ static gboolean handle_capture(RsMonitorScreen *screen, GDBusMethodInvocation *i
     return TRUE;
 }
 
+static gboolean handle_set_size(RsMonitorScreen *screen, GDBusMethodInvocation *invocation,
+                                guint width, guint height, gpointer opaque)
+{
+    struct screen *s = ((struct client *)opaque)->control->screen;
+    bool can = screen_can_resize(s), ok;
+
+    machine_lock();
+    ok = screen_resize(s, width, height);
+    machine_unlock();
+    if (ok) {
+        rs_monitor_screen_complete_set_size(screen, invocation);
+    } else if (can) {
+        control_return_error(invocation,
+                             g_error_new(CONTROL_ERROR, CONTROL_ERROR_INVALID_ARGUMENT,
+                                         "A screen cannot have %u x %u pixels; it has 1 to 8192 "
+                                         "each way.",
+                                         width, height));
+    } else {
+        control_return_error(invocation,
+                             g_error_new(CONTROL_ERROR, CONTROL_ERROR_FAILED,
+                                         "The machine's display adapter has no way to ask for "
+                                         "another size. Set video=virtio while the machine is "
+                                         "off."));
+    }
+    return TRUE;
+}
+
 void control_screen_connect(struct client *client)
 {
     RsMonitorScreen *screen = client->screen;
 
     rs_monitor_screen_set_width(screen, screen_width(client->control->screen));
     rs_monitor_screen_set_height(screen, screen_height(client->control->screen));
+    rs_monitor_screen_set_can_resize(screen, screen_can_resize(client->control->screen));
+    g_signal_connect(screen, "handle-set-size", G_CALLBACK(handle_set_size), client);
     g_signal_connect(screen, "handle-attach", G_CALLBACK(handle_attach), client);
     g_signal_connect(screen, "handle-detach", G_CALLBACK(handle_detach), client);
     g_signal_connect(screen, "handle-capture", G_CALLBACK(handle_capture), client);

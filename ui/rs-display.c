@@ -13,6 +13,7 @@
 #include <linux/input-event-codes.h>
 #include <math.h>
 
+#include "cursor-image.h"
 #include "rs-display.h"
 
 #define TILE_ROWS    32u
@@ -34,6 +35,9 @@ struct _RsDisplay {
     RsFrame *frame;
     GPtrArray *tiles; /* GskRenderNode or NULL: to be made */
     Placement drawn;  /* that of the tiles */
+    GdkCursor *cursor;     /* the guest's, NULL: to be made */
+    GdkTexture *cursor_at; /* likewise, drawn where the guest has it */
+    double cursor_factor;  /* of `cursor` */
     RsScaling scaling;
     guint8 held[MAX_KEYS];
     gboolean chord, inhibited, captured, attached, warping;
@@ -162,6 +166,39 @@ static gboolean is_drawn_at(RsDisplay *self, const Placement *p)
            d->height == p->height && d->scale == p->scale;
 }
 
+/* The guest's cursor is the pointer's where that is wherever the guest thinks it is, and else is drawn. */
+static const RsCursor *drawn_cursor(RsDisplay *self)
+{
+    const RsCursor *cursor = self->machine ? rs_machine_get_cursor(self->machine) : NULL;
+
+    return cursor && cursor->visible && !rs_machine_get_absolute(self->machine) ? cursor : NULL;
+}
+
+static void draw_cursor(RsDisplay *self, GtkSnapshot *snapshot, const Placement *p)
+{
+    const RsCursor *c = drawn_cursor(self);
+
+    if (!c) {
+        return;
+    }
+    if (!self->cursor_at) {
+        self->cursor_at =
+            gdk_memory_texture_new((int)c->width, (int)c->height,
+                                   GDK_MEMORY_B8G8R8A8_PREMULTIPLIED, c->pixels, c->width * 4);
+    }
+    gtk_snapshot_push_clip(snapshot, &GRAPHENE_RECT_INIT((float)p->x / p->scale,
+                                                         (float)p->y / p->scale,
+                                                         (float)p->width / p->scale,
+                                                         (float)p->height / p->scale));
+    double factor = p->factor / p->scale;
+    gtk_snapshot_append_texture(
+        snapshot, self->cursor_at,
+        &GRAPHENE_RECT_INIT((float)((double)p->x / p->scale + c->x * factor),
+                            (float)((double)p->y / p->scale + c->y * factor),
+                            (float)(c->width * factor), (float)(c->height * factor)));
+    gtk_snapshot_pop(snapshot);
+}
+
 static void rs_display_snapshot(GtkWidget *widget, GtkSnapshot *snapshot)
 {
     RsDisplay *self = RS_DISPLAY(widget);
@@ -186,6 +223,7 @@ static void rs_display_snapshot(GtkWidget *widget, GtkSnapshot *snapshot)
             gtk_snapshot_append_node(snapshot, self->tiles->pdata[i]);
         }
     }
+    draw_cursor(self, snapshot, &p);
     gtk_snapshot_pop(snapshot);
 }
 
@@ -205,10 +243,13 @@ static void rs_display_measure(GtkWidget *widget, GtkOrientation orientation, in
     *minimum = self->scaling == RS_SCALING_ORIGINAL ? *natural : MINIMUM_SIZE;
 }
 
+static void update_cursor(RsDisplay *self);
+
 static void on_frame(RsDisplay *self, RsFrame *frame)
 {
     g_set_object(&self->frame, frame);
     forget_tiles(self);
+    update_cursor(self);
     gtk_widget_queue_resize(GTK_WIDGET(self));
     gtk_widget_queue_draw(GTK_WIDGET(self));
 }
@@ -344,12 +385,65 @@ static void set_inhibited(RsDisplay *self, gboolean inhibited)
     }
 }
 
+/* The guest's cursor, as large as its screen's pixels are drawn. X11 has cursors in device pixels. */
+static GdkCursor *guest_cursor(RsDisplay *self, const RsCursor *cursor)
+{
+    Placement p = placement(self);
+    gboolean device = GDK_IS_X11_DISPLAY(gtk_widget_get_display(GTK_WIDGET(self)));
+    double factor = device ? p.factor : p.factor / p.scale;
+
+    if (self->cursor && factor == self->cursor_factor) {
+        return self->cursor;
+    }
+    CursorImage image = cursor_image_new(cursor, factor);
+    g_clear_object(&self->cursor);
+    self->cursor_factor = factor;
+    if (image.surface) {
+        gsize stride = (gsize)cairo_image_surface_get_stride(image.surface);
+        g_autoptr(GBytes) pixels =
+            g_bytes_new(cairo_image_surface_get_data(image.surface), stride * (gsize)image.height);
+        g_autoptr(GdkTexture) texture = gdk_memory_texture_new(
+            image.width, image.height, GDK_MEMORY_B8G8R8A8_PREMULTIPLIED, pixels, stride);
+        self->cursor = gdk_cursor_new_from_texture(texture, image.hot_x, image.hot_y, NULL);
+        cursor_image_clear(&image);
+    }
+    return self->cursor;
+}
+
 static void update_cursor(RsDisplay *self)
 {
-    gboolean guest_draws_it =
-        self->machine && (self->captured || (rs_machine_get_absolute(self->machine) &&
-                                             rs_display_has_keyboard(self)));
+    const RsCursor *cursor = self->machine ? rs_machine_get_cursor(self->machine) : NULL;
+    gboolean absolute = self->machine && rs_machine_get_absolute(self->machine);
+
+    if (absolute && cursor && cursor->visible && self->frame) {
+        gtk_widget_set_cursor(GTK_WIDGET(self), guest_cursor(self, cursor));
+        return;
+    }
+    gboolean guest_draws_it = self->captured || (absolute && rs_display_has_keyboard(self));
     gtk_widget_set_cursor_from_name(GTK_WIDGET(self), guest_draws_it ? "none" : NULL);
+}
+
+static void on_cursor(RsDisplay *self, gboolean image)
+{
+    if (image) {
+        g_clear_object(&self->cursor);
+        g_clear_object(&self->cursor_at);
+    }
+    update_cursor(self);
+    if (self->machine && !rs_machine_get_absolute(self->machine)) {
+        gtk_widget_queue_draw(GTK_WIDGET(self));
+    }
+}
+
+static void absolute_changed(RsDisplay *self)
+{
+    update_cursor(self);
+    gtk_widget_queue_draw(GTK_WIDGET(self));
+}
+
+static void rs_display_size_allocate(GtkWidget *widget, int width, int height, int baseline)
+{
+    update_cursor(RS_DISPLAY(widget));
 }
 
 static void set_captured(RsDisplay *self, gboolean captured)
@@ -568,6 +662,8 @@ static void drop_machine(RsDisplay *self)
     }
     g_clear_object(&self->machine);
     g_clear_object(&self->frame);
+    g_clear_object(&self->cursor);
+    g_clear_object(&self->cursor_at);
     forget_tiles(self);
 }
 
@@ -588,7 +684,8 @@ void rs_display_set_machine(RsDisplay *self, RsMachine *machine)
     if (machine) {
         g_signal_connect_swapped(machine, "frame", G_CALLBACK(on_frame), self);
         g_signal_connect_swapped(machine, "damage", G_CALLBACK(on_damage), self);
-        g_signal_connect_swapped(machine, "notify::absolute", G_CALLBACK(update_cursor), self);
+        g_signal_connect_swapped(machine, "notify::absolute", G_CALLBACK(absolute_changed), self);
+        g_signal_connect_swapped(machine, "cursor", G_CALLBACK(on_cursor), self);
         g_signal_connect_swapped(machine, "notify::state", G_CALLBACK(state_changed), self);
         set_attached(self, gtk_widget_get_mapped(GTK_WIDGET(self)));
     }
@@ -644,6 +741,7 @@ static void rs_display_class_init(RsDisplayClass *klass)
     object_class->finalize = rs_display_finalize;
     widget_class->snapshot = rs_display_snapshot;
     widget_class->measure = rs_display_measure;
+    widget_class->size_allocate = rs_display_size_allocate;
     widget_class->map = rs_display_map;
     widget_class->unmap = rs_display_unmap;
     properties[PROP_POINTER_CAPTURED] = g_param_spec_boolean(

@@ -315,6 +315,31 @@ def network_initramfs():
     return made("network-%s.gz" % tag, make)
 
 
+VIDEO_DO = {
+    "look": r"""
+echo HELLO CONSOLE > /dev/tty1; echo LOOKED
+i=0; while [ $i -lt 100 ]; do i=$((i+1)); echo "TICK $i"; [ $i = 25 ] && echo AGAIN HERE > /dev/tty1; sleep 0.3; done
+""",
+    # The preferred mode is the first; reading `status` has the kernel look again.
+    "size": r"""
+last=
+while :; do
+    echo detect > /sys/class/drm/card0-Virtual-1/status
+    now=$(head -n 1 /sys/class/drm/card0-Virtual-1/modes); [ "$now" = "$last" ] || echo "MODE $now"
+    last=$now; sleep 0.3
+done
+""",
+}
+
+
+def video_initramfs():
+    def make(path):
+        pack_initramfs(path, INIT, module_list("virtio_pci", "virtio_gpu"),
+                       {"/do/" + name: script for name, script in VIDEO_DO.items()})
+    tag = hashlib.sha256((INIT + repr(sorted(VIDEO_DO.items())) + kernel()).encode()).hexdigest()[:12]
+    return made("video-%s.gz" % tag, make)
+
+
 # What the sound guest does: each case starts with the mixer open.
 SOUND_DO = {
     "tone": "echo PLAYING; aplay -q -D plughw:0 /tone.wav && echo PLAYED\n",

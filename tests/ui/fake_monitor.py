@@ -4,7 +4,7 @@
 
 The screen is a test pattern; what clients send is appended to FOLDER/events. Written for the front end's tests, which
 must not depend on an engine. Environment: FAKE_FAIL=SENTENCE fails to start; FAKE_ABSOLUTE=1 has a tablet;
-FAKE_LIE=1 describes a screen larger than its memory.
+FAKE_CURSOR=1 has a cursor plane with cursor_pixels(); FAKE_LIE=1 describes a screen larger than its memory.
 """
 import os
 import signal
@@ -21,6 +21,14 @@ XML = os.path.join(os.path.dirname(__file__), "../../monitor/org.ringside.Monito
 def pixel(x, y, shift=0):
     """XRGB with a noisy X byte."""
     return 0x5a000000 | ((x * 255 // WIDTH) << 16) | ((y * 255 // HEIGHT) << 8) | (((x // 16 + y // 16) % 2) * 255 ^ shift)
+
+
+CURSOR, HOT = 16, (3, 5)
+
+
+def cursor_pixels():
+    """Premultiplied ARGB: an opaque orange square with a half transparent white lower half."""
+    return [0xffff8000 if y < CURSOR // 2 else 0x80808080 for y in range(CURSOR) for x in range(CURSOR)]
 
 
 class Monitor:
@@ -55,6 +63,13 @@ class Monitor:
         os.pwrite(self.fd, struct.pack(f"<{WIDTH * HEIGHT}I", *(pixel(x, y, shift) for y in range(HEIGHT)
                                                               for x in range(WIDTH))), 0)
 
+    def show_cursor(self):
+        pixels = struct.pack(f"<{CURSOR * CURSOR}I", *cursor_pixels())
+        self.emit("/org/ringside/Screen/0", "org.ringside.Monitor1.Screen", "Cursor",
+                  GLib.Variant("(uuuuay)", (CURSOR, CURSOR, *HOT, pixels)))
+        self.emit("/org/ringside/Screen/0", "org.ringside.Monitor1.Screen", "CursorMoved",
+                  GLib.Variant("(iib)", (100, 60, True)))
+
     def note(self, *words):
         with open(self.folder + "/events", "a") as file:
             print(*words, file=file)
@@ -74,6 +89,7 @@ class Monitor:
                   "EngineReason": ("s", "A test <b>runs</b>"), "Pid": ("i", os.getpid()), "Medium": ("s", self.medium),
                   "Serial": ("s", ""), "Serial2": ("s", ""), "UsbDevices": ("a(ssqqs)", self.usb),
                   "Exit": ("s", ""), "Width": ("u", WIDTH), "Height": ("u", HEIGHT),
+                  "CanResize": ("b", False),
                   "Absolute": ("b", bool(os.environ.get("FAKE_ABSOLUTE")))}
         return GLib.Variant(*values[name])
 
@@ -106,6 +122,8 @@ class Monitor:
             height = HEIGHT * 50 if os.environ.get("FAKE_LIE") else HEIGHT
             invocation.return_value_with_unix_fd_list(
                 GLib.Variant("(uuuuh)", (1, WIDTH, height, WIDTH * 4, index)), fds)
+            if method == "Attach" and os.environ.get("FAKE_CURSOR"):
+                self.show_cursor()
             return
         if method == "AttachUsb":
             fds = invocation.get_message().get_unix_fd_list()

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import x_cursor
 from console import PROGRAM, Console, fake_monitor
 from desktop import key, run_cases, sh, type_text, until
 
@@ -116,6 +117,21 @@ def absolute():
         until("a click in the middle", middle)
 
 
+def guest_cursor():
+    """With a tablet the pointer looks like the guest's cursor, as large as the picture's pixels are."""
+    with Console(FAKE_ABSOLUTE="1", FAKE_CURSOR="1") as desktop:
+        desktop.open()
+        x, y, w, h = desktop.app.box(desktop.screen)
+        sh("xdotool", "mousemove", str(x + w // 2), str(y + h // 2))
+        factor = min(w / fake_monitor.WIDTH, h / fake_monitor.HEIGHT)
+
+        def is_the_guests():
+            width, height, hot, pixels = x_cursor.shown(desktop.env["DISPLAY"])
+            return (abs(width - fake_monitor.CURSOR * factor) <= 2 and abs(hot[0] / width - fake_monitor.HOT[0] / fake_monitor.CURSOR) < .1
+                    and pixels[width * 2 + 2] == 0xffff8000 and pixels[width * (height - 3) + 2] == 0x80808080)
+        until("the guest's cursor", is_the_guests)
+
+
 def life():
     with Console() as desktop:
         app = desktop.open()
@@ -187,5 +203,6 @@ def start_fails():
 
 
 if __name__ == "__main__":
-    everything = [pixels, keys, chord_and_pointer, absolute, life, found_again, engine, closing, lies, start_fails]
+    everything = [pixels, keys, chord_and_pointer, absolute, guest_cursor, life, found_again, engine, closing, lies,
+                  start_fails]
     run_cases(*[case for case in everything if case.__name__ in sys.argv[3:] or not sys.argv[3:]])

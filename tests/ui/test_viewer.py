@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 
+import x_cursor
 from console import PROGRAM, Console, fake_monitor
 import fake_usb
 from desktop import key, run_cases, screenshot, sh, skip, type_text, until
@@ -171,6 +172,20 @@ def absolute_pointer_and_edge():
         assert not [e for e in desktop.events() if e.endswith(" 0 1")], "a click in the bar reached the guest"
 
 
+def guest_cursor():
+    """The pointer looks like the guest's cursor, four times as large, as the picture is."""
+    with Viewer(FAKE_ABSOLUTE="1", FAKE_CURSOR="1") as desktop:
+        desktop.open()
+        desktop.enter()
+        sh("xdotool", "mousemove", "640", "400")
+
+        def is_the_guests():
+            width, height, hot, pixels = x_cursor.shown(desktop.env["DISPLAY"])
+            return ((width, height, hot) == (64, 64, (12, 20)) and pixels[64 * 8 + 8] == 0xffff8000
+                    and pixels[64 * 50 + 8] >> 24 == 0x80)
+        until("the guest's cursor", is_the_guests)
+
+
 def usb_in_the_bar():
     if not fake_usb.is_possible():
         skip("umockdev is not installed")
@@ -247,5 +262,5 @@ def alone():
         assert desktop.monitors(), "the machine ended with its viewer"
 
 
-run_cases(shows_the_screen, keys_and_leaving, relative_pointer, absolute_pointer_and_edge, usb_in_the_bar, killed,
+run_cases(shows_the_screen, keys_and_leaving, relative_pointer, absolute_pointer_and_edge, guest_cursor, usb_in_the_bar, killed,
           without_sdl, alone)

@@ -371,6 +371,97 @@ static void test_damage(struct fake *fake)
     client_close(connection);
 }
 
+struct seen_cursor {
+    unsigned images, moves;
+    guint width, height, hot_x, hot_y;
+    gsize bytes;
+    gint x, y;
+    gboolean visible;
+};
+
+static void see_cursor(RsMonitorScreen *screen, guint width, guint height, guint hot_x, guint hot_y,
+                       GVariant *pixels, gpointer opaque)
+{
+    struct seen_cursor *seen = opaque;
+
+    *seen = (struct seen_cursor){seen->images + 1, seen->moves, width, height, hot_x, hot_y,
+                                 g_variant_n_children(pixels), seen->x, seen->y, seen->visible};
+}
+
+static void see_move(RsMonitorScreen *screen, gint x, gint y, gboolean visible, gpointer opaque)
+{
+    struct seen_cursor *seen = opaque;
+
+    seen->moves++;
+    seen->x = x;
+    seen->y = y;
+    seen->visible = visible;
+}
+
+/* The cursor comes with Attach, then only when it changes; none any more is width 0. */
+static void test_cursor(struct fake *fake)
+{
+    GDBusConnection *connection = client_new(fake);
+    g_autoptr(RsMonitorScreen) s = rs_monitor_screen_proxy_new_sync(
+        connection, G_DBUS_PROXY_FLAGS_NONE, NULL, SCREEN, NULL, NULL);
+    static const uint32_t image[6] = {0xff112233};
+    struct seen_cursor seen = {0};
+
+    g_signal_connect(s, "cursor", G_CALLBACK(see_cursor), &seen);
+    g_signal_connect(s, "cursor-moved", G_CALLBACK(see_move), &seen);
+    machine_lock();
+    screen_set_cursor(fake->screen, 2, 3, 1, 9, image);
+    screen_move_cursor(fake->screen, 40, -2, true);
+    machine_unlock();
+    pass(100);
+    g_assert_cmpuint(seen.images, ==, 0);
+    attach(s);
+    pass(300);
+    g_assert_true(seen.images == 1 && seen.width == 2 && seen.height == 3 && seen.bytes == 24);
+    g_assert_true(seen.hot_x == 1 && seen.hot_y == 2);
+    g_assert_true(seen.moves == 1 && seen.x == 40 && seen.y == -2 && seen.visible);
+    machine_lock();
+    screen_move_cursor(fake->screen, 41, 5, false);
+    machine_unlock();
+    pass(300);
+    g_assert_true(seen.images == 1 && seen.moves == 2 && seen.x == 41 && !seen.visible);
+    machine_lock();
+    screen_drop_cursor(fake->screen);
+    machine_unlock();
+    pass(300);
+    g_assert_true(seen.images == 2 && seen.width == 0 && seen.bytes == 0);
+    client_close(connection);
+}
+
+static void fake_resize(void *opaque, uint32_t width, uint32_t height)
+{
+    *(uint32_t *)opaque = width << 16 | height;
+}
+
+static void test_set_size(struct fake *fake)
+{
+    GDBusConnection *connection = client_new(fake);
+    g_autoptr(RsMonitorScreen) s = rs_monitor_screen_proxy_new_sync(
+        connection, G_DBUS_PROXY_FLAGS_NONE, NULL, SCREEN, NULL, NULL);
+    g_autoptr(GError) none = NULL, wrong = NULL;
+    uint32_t asked = 0;
+
+    g_assert_false(rs_monitor_screen_get_can_resize(s));
+    g_assert_false(rs_monitor_screen_call_set_size_sync(s, 800, 600, NULL, &none));
+    g_assert_nonnull(strstr(none->message, "video=virtio"));
+    machine_lock();
+    screen_set_resize(fake->screen, fake_resize, &asked);
+    machine_unlock();
+    g_assert_true(rs_monitor_screen_call_set_size_sync(s, 800, 600, NULL, NULL));
+    g_assert_cmphex(asked, ==, 800 << 16 | 600);
+    g_assert_false(rs_monitor_screen_call_set_size_sync(s, 800, 9000, NULL, &wrong));
+    g_assert_nonnull(strstr(wrong->message, "1 to 8192"));
+    machine_lock();
+    screen_set_resize(fake->screen, NULL, NULL);
+    machine_unlock();
+    client_close(connection);
+}
+
 static void count_mode(RsMonitorScreen *screen, guint mode, guint width, guint height,
                        gpointer opaque)
 {
@@ -640,6 +731,8 @@ int main(int argc, char **argv)
     g_test_add_data_func("/control/usb", test_usb, with_client);
     g_test_add_data_func("/control/capture", test_capture, with_client);
     g_test_add_data_func("/control/damage", test_damage, with_client);
+    g_test_add_data_func("/control/cursor", test_cursor, with_client);
+    g_test_add_data_func("/control/set-size", test_set_size, with_client);
     g_test_add_data_func("/control/mode", test_mode, with_client);
     g_test_add_data_func("/control/release", test_release, with_client);
     g_test_add_data_func("/control/absolute", test_absolute, with_client);

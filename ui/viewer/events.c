@@ -51,15 +51,19 @@ static void motion_send(Viewer *v)
     v->motion.x = v->motion.y = v->motion.wheel = 0;
 }
 
+void events_update_cursor(Viewer *v)
+{
+    bool guests = v->focused && !v->bar_keyboard && (v->captured || absolute(v)) &&
+                  !(v->bar_shown && v->pointer_y < bar_height(v));
+
+    cursor_show(v, !guests);
+}
+
 static void set_captured(Viewer *v, bool captured)
 {
     v->captured = captured;
     SDL_SetRelativeMouseMode(captured ? SDL_TRUE : SDL_FALSE);
-    /* A guest with a tablet draws the pointer itself. */
-    SDL_ShowCursor(v->focused && !v->bar_keyboard && (captured || absolute(v)) &&
-                           !(v->bar_shown && v->pointer_y < bar_height(v))
-                       ? SDL_DISABLE
-                       : SDL_ENABLE);
+    events_update_cursor(v);
 }
 
 void events_update_pointer(Viewer *v)

@@ -128,6 +128,7 @@ static void run(Viewer *v)
     g_unix_signal_add(SIGINT, stop, v);
     g_signal_connect_swapped(v->machine, "frame", G_CALLBACK(on_frame), v);
     g_signal_connect_swapped(v->machine, "damage", G_CALLBACK(picture_damage), v);
+    g_signal_connect_swapped(v->machine, "cursor", G_CALLBACK(cursor_changed), v);
     g_signal_connect_swapped(v->machine, "notify::absolute", G_CALLBACK(events_update_pointer), v);
     g_signal_connect_swapped(v->machine, "notify::state", G_CALLBACK(state_changed), v);
     rs_machine_attach(v->machine);
@@ -148,6 +149,7 @@ static void let_go(Viewer *v)
 {
     picture_notice(v, NULL, 0);
     picture_clear(v);
+    cursor_clear(v);
     g_clear_handle_id(&v->redraw, g_source_remove);
     cairo_region_destroy(v->damage);
     SDL_DestroyWindow(v->window);

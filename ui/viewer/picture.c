@@ -112,6 +112,7 @@ static void draw(Viewer *v, SDL_Surface *surface)
     }
     if (v->guest) {
         draw_guest(v, cr);
+        cursor_draw(v, cr);
     }
     if (v->notice) {
         draw_notice(v, cr, surface->w, surface->h);

@@ -5,7 +5,7 @@
  * one well.
  *
  * main.c starts and ends it, events.c has SDL's events as a GSource and what they do, picture.c
- * draws, bar.c is the bar at the upper edge, usb.c the list below it, keys.c knows the keyboard.
+ * draws, cursor.c has the guest's cursor, bar.c is the bar at the upper edge, usb.c the list below it, keys.c knows the keyboard.
  */
 #pragma once
 
@@ -38,6 +38,11 @@ typedef struct {
     unsigned redraw;        /* source */
     char *notice;           /* over the picture; NULL: nothing */
     unsigned notice_timer;
+
+    /* cursor.c */
+    SDL_Cursor *cursor;   /* the guest's, NULL: not made */
+    double cursor_factor; /* that it was made for */
+    cairo_rectangle_int_t cursor_drawn; /* over the picture; width 0: not at all */
 
     /* bar.c */
     bool bar_shown, bar_keyboard; /* its keys go to the bar */
@@ -75,6 +80,12 @@ double picture_scale(Viewer *v); /* of text and buttons */
 /* A line of text, `size` points times that; the caller's. */
 PangoLayout *picture_text(Viewer *v, cairo_t *cr, const char *text, int size, bool bold);
 
+/* cursor.c */
+void cursor_changed(Viewer *v, gboolean image); /* the machine's signal */
+void cursor_show(Viewer *v, bool ours);         /* our own pointer, or what the guest has */
+void cursor_draw(Viewer *v, cairo_t *cr);
+void cursor_clear(Viewer *v);
+
 /* bar.c */
 void bar_show(Viewer *v, bool shown, bool keyboard);
 int bar_height(Viewer *v);
@@ -95,3 +106,4 @@ GSource *events_source_new(Viewer *v);
 void events_release(Viewer *v); /* what the guest holds; pointer and keyboard are ours again */
 void events_take(Viewer *v);    /* pointer and keyboard are the guest's */
 void events_update_pointer(Viewer *v); /* the guest's pointing device has changed */
+void events_update_cursor(Viewer *v);  /* or its cursor */
