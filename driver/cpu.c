@@ -13,6 +13,7 @@ static void cpu_free(struct rs_cpu *cpu)
 {
 	if (cpu->vendor)
 		rs_vendor->cpu_destroy(cpu);
+	rs_guest_free(&cpu->guest);
 	if (cpu->run_page)
 		put_page(cpu->run_page); /* a mapping may live on a little */
 	rs_machine_put(cpu->machine);
@@ -39,7 +40,7 @@ static long cpu_ioctl(struct file *file, unsigned int number, unsigned long argu
 		return -EPERM;
 	if (mutex_lock_killable(&cpu->lock))
 		return -EINTR;
-	result = rs_vendor->run(cpu);
+	result = rs_guest_run(cpu);
 	mutex_unlock(&cpu->lock);
 	return result;
 }
@@ -86,7 +87,7 @@ static struct rs_cpu *cpu_alloc(struct rs_machine *machine)
 	cpu->machine = machine;
 	mutex_init(&cpu->lock);
 	cpu->run_page = alloc_page(GFP_KERNEL_ACCOUNT | __GFP_ZERO);
-	if (!cpu->run_page || rs_vendor->cpu_create(cpu)) {
+	if (!cpu->run_page || rs_guest_init(&cpu->guest) || rs_vendor->cpu_create(cpu)) {
 		cpu_free(cpu);
 		return NULL;
 	}

@@ -2,7 +2,7 @@
 /*
  * The module, /dev/ringside and machines' files; who has the hardware.
  *
- * The hardware (EFER.SVME) is ours only while a machine exists: taken on all CPUs when the first is made, given
+ * The hardware (EFER.SVME, VMX operation) is ours only while a machine exists: taken on all CPUs when the first is made, given
  * back when the last goes. A CPU that comes up meanwhile joins in, or is not used for guests.
  */
 #include <linux/anon_inodes.h>
@@ -14,7 +14,7 @@
 
 #include "ringside.h"
 
-const struct rs_vendor *rs_vendor = &rs_svm;
+const struct rs_vendor *rs_vendor;
 
 static DEFINE_MUTEX(hardware_lock);
 static unsigned int hardware_users;
@@ -24,14 +24,14 @@ static enum cpuhp_state hardware_state;
 /* On the CPU that comes or goes. */
 static int cpu_comes(unsigned int cpu)
 {
-	int error = rs_vendor->enable();
+	int error = rs_host_enable();
 
 	return hardware_starting ? error : 0;
 }
 
 static int cpu_goes(unsigned int cpu)
 {
-	rs_vendor->disable();
+	rs_host_disable();
 	return 0;
 }
 
@@ -68,14 +68,14 @@ void rs_hardware_put(void)
 static int hardware_suspend(void)
 {
 	if (hardware_users)
-		rs_vendor->disable();
+		rs_host_disable();
 	return 0;
 }
 
 static void hardware_resume(void)
 {
 	if (hardware_users)
-		rs_vendor->enable();
+		rs_host_enable();
 }
 
 static struct syscore_ops hardware_syscore = {
@@ -196,8 +196,12 @@ static struct miscdevice device = {
 
 static int __init ringside_init(void)
 {
-	int error = rs_vendor->probe();
+	int error;
 
+	rs_vendor = boot_cpu_data.x86_vendor == X86_VENDOR_INTEL ||
+		    boot_cpu_data.x86_vendor == X86_VENDOR_CENTAUR ||
+		    boot_cpu_data.x86_vendor == X86_VENDOR_ZHAOXIN ? &rs_vmx : &rs_svm;
+	error = rs_vendor->probe();
 	if (error)
 		return error;
 	error = rs_vendor->init();

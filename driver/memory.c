@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * A machine's memory: regions of its maker's memory, the nested page tables (4 levels, AMD64 long-mode format; APM
- * vol. 2, 15.25), pinned pages, dirty tracking.
+ * A machine's memory: regions of its maker's memory, the second-level page tables, pinned pages, dirty tracking.
+ *
+ * Both vendors' tables have 4 levels of 512 entries with addresses and the right to write at the same places (AMD: nested
+ * page tables, APM vol. 2, 15.25; Intel: extended page tables, SDM vol. 3, 29.3); the rest are rs_vendor.entry_table
+ * and entry_page.
  *
  * A page is pinned when the guest first touches it, and stays so until its region is unmapped; the table entry is
  * what remembers it. All of a region counts against RLIMIT_MEMLOCK from the start, so that no fault fails for that.
@@ -20,14 +23,8 @@
 
 #include "ringside.h"
 
-#define ENTRY_PRESENT BIT_ULL(0)
-#define ENTRY_WRITE BIT_ULL(1)
-#define ENTRY_USER BIT_ULL(2) /* all guest accesses are user accesses here */
-#define ENTRY_ACCESSED BIT_ULL(5)
-#define ENTRY_DIRTY BIT_ULL(6)
+#define ENTRY_WRITE BIT_ULL(1) /* the same for both; the other bits are the vendor's */
 #define ENTRY_ADDRESS GENMASK_ULL(51, 12)
-#define ENTRY_TABLE (ENTRY_PRESENT | ENTRY_WRITE | ENTRY_USER | ENTRY_ACCESSED)
-#define ENTRY_PAGE (ENTRY_PRESENT | ENTRY_USER | ENTRY_ACCESSED | ENTRY_DIRTY)
 #define LEVELS 4
 #define ENTRIES 512
 
@@ -57,7 +54,7 @@ static u64 *entry_find(struct rs_machine *machine, u64 gpa, bool make)
 
 			if (!fresh)
 				return NULL;
-			WRITE_ONCE(*entry, __pa(fresh) | ENTRY_TABLE);
+			WRITE_ONCE(*entry, __pa(fresh) | rs_vendor->entry_table);
 		}
 		table = entry_table(*entry);
 	}
@@ -329,7 +326,7 @@ static int entry_fill(struct rs_region *region, u64 gpa, u64 *entry)
 
 	if (pinned != 1)
 		return pinned < 0 ? pinned : -EFAULT;
-	WRITE_ONCE(*entry, (u64)page_to_pfn(page) << PAGE_SHIFT | ENTRY_PAGE |
+	WRITE_ONCE(*entry, (u64)page_to_pfn(page) << PAGE_SHIFT | rs_vendor->entry_page |
 		   (region->flags & (RINGSIDE_REGION_READ_ONLY | RINGSIDE_REGION_LOG) ?
 		    0 : ENTRY_WRITE));
 	return 0;
@@ -370,6 +367,19 @@ int rs_fault(struct rs_machine *machine, u64 gpa, bool write)
 		result = region_fault(machine, region, gpa, write);
 	mutex_unlock(&machine->lock);
 	return result;
+}
+
+bool rs_read(struct rs_machine *machine, u64 gpa, void *to, size_t size)
+{
+	struct rs_region *region;
+	u64 address = 0;
+
+	mutex_lock(&machine->lock);
+	region = region_find(machine, gpa);
+	if (region && region->size - (gpa - region->gpa) >= size)
+		address = region->address + (gpa - region->gpa);
+	mutex_unlock(&machine->lock);
+	return address && !copy_from_user(to, (void __user *)address, size);
 }
 
 /* --- machines --- */

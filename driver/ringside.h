@@ -35,9 +35,22 @@ struct rs_machine {
 	struct list_head regions;
 	unsigned int region_count, cpus;
 	u64 mapped; /* bytes of all regions, as accounted */
-	u64 *root; /* of the nested page tables */
+	u64 *root; /* of the second-level page tables */
 	/* Grows when an entry is taken back; a CPU compares it each time before it enters the guest. */
 	atomic64_t tables;
+};
+
+/* A CPU's state while its guest runs, as far as both vendors keep it alike. */
+struct rs_guest {
+	u64 gpr[16], dr[4];
+	u64 tsc_aux, spec_ctrl, xcr0;
+	u64 event;    /* to be delivered at the next entry, as in struct ringside_run */
+	bool dr_used; /* DR0-3 are the guest's, else accesses to them exit */
+	int last_cpu;
+	s64 tables; /* machine.tables as of the last flush */
+	void *xsave; /* ours alone: what XRSTOR reads may not change under it */
+	u64 fault_gpa; /* of RS_FAULT */
+	bool fault_write;
 };
 
 struct rs_cpu {
@@ -45,8 +58,12 @@ struct rs_cpu {
 	struct mutex lock; /* one runs it at a time */
 	struct ringside_run *run; /* a page */
 	struct page *run_page;
+	struct rs_guest guest;
 	void *vendor;
 };
+
+/* What happens after an exit: another turn, a page is to be had, back to the caller. */
+enum rs_next { RS_AGAIN, RS_FAULT, RS_LEAVE };
 
 /* What a vendor's file does. */
 struct rs_vendor {
@@ -61,10 +78,20 @@ struct rs_vendor {
 	void (*disable)(void);
 	int (*cpu_create)(struct rs_cpu *cpu);
 	void (*cpu_destroy)(struct rs_cpu *cpu);
-	int (*run)(struct rs_cpu *cpu);
+	/* From and to the run page; false: the processor would refuse this state. */
+	bool (*state_in)(struct rs_cpu *cpu);
+	void (*state_out)(struct rs_cpu *cpu);
+	/* Onto this processor (false: it cannot be used) and off it; preemption stays off in between. */
+	bool (*load)(struct rs_cpu *cpu);
+	void (*put)(struct rs_cpu *cpu);
+	/* One turn, interrupts off; `stale`: entries of the tables were taken back. Then what its end means. */
+	void (*enter)(struct rs_cpu *cpu, bool stale);
+	enum rs_next (*exited)(struct rs_cpu *cpu);
+	/* Bits of the second-level tables' entries: of one that leads to a table, and to a page. */
+	u64 entry_table, entry_page;
 };
 
-extern const struct rs_vendor rs_svm;
+extern const struct rs_vendor rs_svm, rs_vmx;
 extern const struct rs_vendor *rs_vendor;
 
 /* main.c: while held, the hardware is ours on all CPUs. */
@@ -80,7 +107,24 @@ int rs_dirty(struct rs_machine *machine, const struct ringside_dirty *dirty);
 /* The guest missed a page: 0 when it is there now, 1 when it is the caller's to carry out the access, or an error. */
 int rs_fault(struct rs_machine *machine, u64 gpa, bool write);
 
+/* What guests' memory has at gpa, for the processor's maker's file; false: not all of it is there. */
+bool rs_read(struct rs_machine *machine, u64 gpa, void *to, size_t size);
+
 /* cpu.c */
 int rs_cpu_create(struct rs_machine *machine);
+
+/* guest.c */
+int rs_host_enable(void);
+void rs_host_disable(void);
+int rs_guest_init(struct rs_guest *g);
+void rs_guest_free(struct rs_guest *g);
+int rs_guest_run(struct rs_cpu *cpu);
+/* For vendors, around a turn: DR0-3 (an exit has disabled DR7), SPEC_CTRL. */
+void rs_debug_load(struct rs_guest *g);
+void rs_debug_save(struct rs_guest *g);
+u64 rs_spec_ctrl_load(const struct rs_guest *g);
+void rs_spec_ctrl_restore(const struct rs_guest *g, u64 host);
+void rs_event_interrupted(struct rs_guest *g, u32 info, u32 error);
+void rs_exit_exception(struct rs_guest *g, unsigned int vector);
 
 #endif

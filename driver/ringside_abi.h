@@ -18,6 +18,7 @@
 
 /* Hardware behind it. */
 #define RINGSIDE_VENDOR_AMD 1
+#define RINGSIDE_VENDOR_INTEL 2
 
 /* struct ringside_info.features */
 #define RINGSIDE_HAS_NEXT_RIP 1u /* exits tell where the next instruction is */
@@ -94,7 +95,7 @@ struct ringside_state {
 #define RINGSIDE_RUN_EXIT_RDTSC 2u /* RDTSC and RDTSCP exit */
 
 enum {
-	RINGSIDE_EXIT_NONE,        /* a signal, immediate_exit or other work for the thread */
+	RINGSIDE_EXIT_NONE,        /* a signal, immediate_exit, other work for the thread, the end of nmi_blocked */
 	RINGSIDE_EXIT_IO,          /* io is set */
 	RINGSIDE_EXIT_MEMORY,      /* memory is set: no region there, or a write to a read-only one */
 	RINGSIDE_EXIT_WINDOW,      /* an interrupt can be taken */

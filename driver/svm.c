@@ -7,61 +7,36 @@
  * (next RIP, decode assists, flush by ASID, clean bits) are not needed.
  */
 #include <linux/cpu.h>
-#include <linux/hw_breakpoint.h>
 #include <linux/module.h>
-#include <linux/sched/signal.h>
 #include <linux/slab.h>
-#include <asm/debugreg.h>
-#include <asm/fpu/api.h>
-#include <asm/fpu/xcr.h>
 #include <asm/io.h>
 #include <asm/msr.h>
-#include <asm/nospec-branch.h>
-#include <asm/pkru.h>
 #include <asm/svm.h>
 
 #include "ringside.h"
 
 #define VM_CR_SVMDIS BIT_ULL(4)
-#define EVENT_TYPE(event) ((event) >> 8 & 7)
-#define TYPE_EXCEPTION 3
-#define TYPE_SOFTWARE 4
 #define FAULT_WRITE BIT_ULL(1) /* exit_info_1 of SVM_EXIT_NPF */
 #define IO_IN BIT_ULL(0)
 #define IO_STRING BIT_ULL(2)
 #define PAT_RESET 0x0007040600070406ull
-#define MXCSR_OFFSET 24
-#define MXCSR_BITS 0xffffu
-#define XSAVE_HEADER 512
+/* Of the nested page tables: present, writable, user (as all of a guest's accesses are here), accessed, dirty. */
+#define ENTRY_TABLE 0x27ull
+#define ENTRY_PAGE 0x65ull
 #define EFER_GUEST (EFER_SCE | EFER_LME | EFER_LMA | EFER_NX | EFER_FFXSR)
-
-/* What happens after an exit. */
-enum next { AGAIN, FAULT, LEAVE };
 
 struct svm_cpu {
 	struct vmcb *vmcb;
-	u64 gpr[16];
-	u64 dr[4];
-	u64 tsc_aux, spec_ctrl, xcr0;
-	u64 event; /* to be delivered at the next entry, as in struct ringside_run */
-	bool dr_used;
-	int last_cpu;
 	u64 asid_round;
-	s64 tables; /* machine.tables as of the last flush */
-	void *xsave; /* ours alone: what XRSTOR reads may not change under it */
 };
 
 /* Of a physical CPU. */
 struct svm_host {
-	bool enabled;
 	struct page *save_area; /* VMRUN's */
 	struct vmcb *vmcb;      /* VMSAVE's, of the host */
 	u64 asid_round;         /* grows when all ASIDs have been used */
 	u32 asid_next, asid_count;
 	bool flush; /* before the next guest's turn */
-	u64 tsc_aux, xcr0, xss;
-	u32 pkru; /* while a guest is here */
-	const struct rs_machine *last; /* whose guest ran here, to be compared only */
 };
 
 static DEFINE_PER_CPU(struct svm_host, svm_host);
@@ -90,11 +65,6 @@ static u32 svm_features(void)
 	       (boot_cpu_has(X86_FEATURE_OSXSAVE) ? RINGSIDE_HAS_XSAVE : 0);
 }
 
-static bool has_tsc_aux(void)
-{
-	return boot_cpu_has(X86_FEATURE_RDTSCP) || boot_cpu_has(X86_FEATURE_RDPID);
-}
-
 static int svm_enable(void)
 {
 	struct svm_host *host = this_cpu_ptr(&svm_host);
@@ -107,25 +77,13 @@ static int svm_enable(void)
 	wrmsrl(MSR_VM_HSAVE_PA, page_to_phys(host->save_area));
 	host->asid_count = cpuid_ebx(0x8000000a);
 	host->asid_next = host->asid_count; /* begins with a flush */
-	if (has_tsc_aux())
-		rdmsrl(MSR_TSC_AUX, host->tsc_aux);
-	if (boot_cpu_has(X86_FEATURE_OSXSAVE))
-		host->xcr0 = xgetbv(XCR_XFEATURE_ENABLED_MASK);
-	if (boot_cpu_has(X86_FEATURE_XSAVES))
-		rdmsrl(MSR_IA32_XSS, host->xss);
-	host->enabled = true;
 	return 0;
 }
 
 static void svm_disable(void)
 {
-	struct svm_host *host = this_cpu_ptr(&svm_host);
 	u64 efer;
 
-	if (!host->enabled)
-		return;
-	host->enabled = false;
-	host->last = NULL;
 	wrmsrl(MSR_VM_HSAVE_PA, 0);
 	rdmsrl(MSR_EFER, efer);
 	wrmsrl(MSR_EFER, efer & ~EFER_SVME);
@@ -234,15 +192,7 @@ static void svm_cpu_destroy(struct rs_cpu *cpu)
 	struct svm_cpu *v = cpu->vendor;
 
 	free_page((unsigned long)v->vmcb);
-	free_page((unsigned long)v->xsave);
 	kfree(v);
-}
-
-/* The vector registers' initial state. */
-static void xsave_init(void *area)
-{
-	*(u16 *)area = 0x37f;
-	*(u32 *)(area + MXCSR_OFFSET) = 0x1f80;
 }
 
 static int svm_cpu_create(struct rs_cpu *cpu)
@@ -253,11 +203,8 @@ static int svm_cpu_create(struct rs_cpu *cpu)
 		return -ENOMEM;
 	cpu->vendor = v;
 	v->vmcb = (struct vmcb *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
-	v->xsave = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
-	if (!v->vmcb || !v->xsave)
+	if (!v->vmcb)
 		return -ENOMEM;
-	v->last_cpu = -1;
-	xsave_init(v->xsave);
 	vmcb_init(v->vmcb, cpu->machine);
 	return 0;
 }
@@ -359,52 +306,23 @@ static void save_out(struct vmcb_save_area *save, struct ringside_state *s)
 	s->pat = save->g_pat;
 }
 
-/* What XRSTOR could refuse is put right: it may not fault. */
-static void xsave_in(struct svm_cpu *v, const struct ringside_run *run)
-{
-	u64 *header = v->xsave + XSAVE_HEADER;
-
-	memcpy(v->xsave, run->xsave, RINGSIDE_XSAVE_SIZE);
-	*(u32 *)(v->xsave + MXCSR_OFFSET) &= MXCSR_BITS;
-	header[0] &= boot_cpu_has(X86_FEATURE_AVX) ? 7 : 3;
-	memset(header + 1, 0, 56);
-}
-
-/* XSETBV may not fault either. */
-static u64 xcr0_fit(u64 wanted)
-{
-	u64 xcr0 = (wanted & (boot_cpu_has(X86_FEATURE_AVX) ? 7 : 3)) | 1;
-
-	return xcr0 & 4 && !(xcr0 & 2) ? xcr0 & ~4ull : xcr0;
-}
-
-static void state_in(struct rs_cpu *cpu)
+static bool svm_state_in(struct rs_cpu *cpu)
 {
 	struct svm_cpu *v = cpu->vendor;
 	struct ringside_run *run = cpu->run;
+	struct rs_guest *g = &cpu->guest;
 	struct vmcb_control_area *control = &v->vmcb->control;
 	const struct ringside_state *s = &run->state;
 	u32 flags = READ_ONCE(run->flags);
 	unsigned int i;
 
 	save_in(&v->vmcb->save, s);
-	memcpy(v->gpr, s->gpr, sizeof(v->gpr));
-	v->vmcb->save.rax = v->gpr[0];
-	v->vmcb->save.rsp = v->gpr[4];
-	memcpy(v->dr, s->dr, sizeof(v->dr));
-	v->dr_used = READ_ONCE(s->dr7) & 0xff;
-	v->tsc_aux = (u32)READ_ONCE(s->tsc_aux);
-	v->spec_ctrl = READ_ONCE(s->spec_ctrl) & (SPEC_CTRL_IBRS | SPEC_CTRL_STIBP | SPEC_CTRL_SSBD);
-	v->xcr0 = xcr0_fit(READ_ONCE(s->xcr0));
-	v->event = READ_ONCE(run->event);
-	if (READ_ONCE(run->xsave_changed)) {
-		xsave_in(v, run);
-		run->xsave_changed = 0;
-	}
+	v->vmcb->save.rax = g->gpr[0];
+	v->vmcb->save.rsp = g->gpr[4];
 	control->tsc_offset = s->tsc_offset;
 	control->int_state = READ_ONCE(s->interrupt_shadow) ? SVM_INTERRUPT_SHADOW_MASK : 0;
 	for (i = 0; i < 32; i++)
-		intercept(control, INTERCEPT_DR0_READ + i, !v->dr_used);
+		intercept(control, INTERCEPT_DR0_READ + i, !g->dr_used);
 	intercept(control, INTERCEPT_IRET, READ_ONCE(s->nmi_blocked));
 	intercept(control, INTERCEPT_RDTSC, flags & RINGSIDE_RUN_EXIT_RDTSC);
 	intercept(control, INTERCEPT_RDTSCP, flags & RINGSIDE_RUN_EXIT_RDTSC);
@@ -412,52 +330,28 @@ static void state_in(struct rs_cpu *cpu)
 	control->int_ctl = V_INTR_MASKING_MASK |
 			   (flags & RINGSIDE_RUN_WINDOW ? V_IRQ_MASK | V_IGN_TPR_MASK : 0);
 	control->int_vector = 0;
+	return true;
 }
 
-static void state_out(struct rs_cpu *cpu)
+static void svm_state_out(struct rs_cpu *cpu)
 {
 	struct svm_cpu *v = cpu->vendor;
-	struct ringside_run *run = cpu->run;
-	struct ringside_state *s = &run->state;
+	struct ringside_state *s = &cpu->run->state;
 
 	save_out(&v->vmcb->save, s);
-	v->gpr[0] = v->vmcb->save.rax;
-	v->gpr[4] = v->vmcb->save.rsp;
-	memcpy(s->gpr, v->gpr, sizeof(v->gpr));
-	memcpy(s->dr, v->dr, sizeof(v->dr));
+	cpu->guest.gpr[0] = v->vmcb->save.rax;
+	cpu->guest.gpr[4] = v->vmcb->save.rsp;
 	s->interrupt_shadow = !!(v->vmcb->control.int_state & SVM_INTERRUPT_SHADOW_MASK);
-	run->event = v->event;
-	memcpy(run->xsave, v->xsave, RINGSIDE_XSAVE_SIZE);
 }
 
 /* --- on a processor --- */
 
-static void vectors_load(struct svm_cpu *v, const struct svm_host *host)
-{
-	if (!boot_cpu_has(X86_FEATURE_OSXSAVE)) {
-		asm volatile("fxrstor64 (%0)" : : "r"(v->xsave) : "memory");
-		return;
-	}
-	asm volatile("xrstor64 (%0)" : : "r"(v->xsave), "a"(7), "d"(0) : "memory");
-	if (v->xcr0 != host->xcr0)
-		xsetbv(XCR_XFEATURE_ENABLED_MASK, v->xcr0);
-}
-
-static void vectors_save(struct svm_cpu *v, const struct svm_host *host)
-{
-	if (!boot_cpu_has(X86_FEATURE_OSXSAVE)) {
-		asm volatile("fxsave64 (%0)" : : "r"(v->xsave) : "memory");
-		return;
-	}
-	if (v->xcr0 != host->xcr0)
-		xsetbv(XCR_XFEATURE_ENABLED_MASK, host->xcr0);
-	asm volatile("xsave64 (%0)" : : "r"(v->xsave), "a"(7), "d"(0) : "memory");
-}
-
 /* Another round means that all of them were used: old ones are stale, and one flush is for all of them. */
-static void asid_take(struct svm_cpu *v, struct svm_host *host)
+static void asid_take(struct rs_cpu *cpu, struct svm_host *host)
 {
-	if (v->last_cpu == smp_processor_id() && v->asid_round == host->asid_round)
+	struct svm_cpu *v = cpu->vendor;
+
+	if (cpu->guest.last_cpu == smp_processor_id() && v->asid_round == host->asid_round)
 		return;
 	if (host->asid_next >= host->asid_count) {
 		host->asid_round++;
@@ -466,122 +360,49 @@ static void asid_take(struct svm_cpu *v, struct svm_host *host)
 	}
 	v->vmcb->control.asid = host->asid_next++;
 	v->asid_round = host->asid_round;
-	v->last_cpu = smp_processor_id();
 }
 
-/* From here on the processor's vectors, XCR0, XSS and TSC_AUX are the guest's; preemption is off. */
-static struct svm_host *processor_load(struct rs_cpu *cpu)
+static bool svm_load(struct rs_cpu *cpu)
 {
-	struct svm_cpu *v = cpu->vendor;
-	struct svm_host *host;
+	struct svm_host *host = this_cpu_ptr(&svm_host);
 
-	kernel_fpu_begin_mask(0);
-	host = this_cpu_ptr(&svm_host);
-	if (!host->enabled) {
-		kernel_fpu_end();
-		return NULL;
-	}
-	if (host->last != cpu->machine) {
-		indirect_branch_prediction_barrier();
-		host->last = cpu->machine;
-	}
-	asid_take(v, host);
+	asid_take(cpu, host);
 	asm volatile("vmsave %0" : : "a"(__pa(host->vmcb)) : "memory");
-	host->pkru = read_pkru();
-	if (host->xss)
-		wrmsrl(MSR_IA32_XSS, 0);
-	vectors_load(v, host);
-	if (has_tsc_aux() && v->tsc_aux != host->tsc_aux)
-		wrmsrl(MSR_TSC_AUX, v->tsc_aux);
-	return host;
+	return true;
 }
 
-static void processor_put(struct svm_cpu *v, struct svm_host *host)
+/* Each turn brings the host's state back. */
+static void svm_put(struct rs_cpu *cpu)
 {
-	if (has_tsc_aux() && v->tsc_aux != host->tsc_aux)
-		wrmsrl(MSR_TSC_AUX, host->tsc_aux);
-	vectors_save(v, host);
-	if (host->xss)
-		wrmsrl(MSR_IA32_XSS, host->xss);
-	write_pkru(host->pkru); /* CR4.PKE is the guest's own */
-	kernel_fpu_end();
 }
 
-static void debug_load(struct svm_cpu *v)
+static void event_in(struct rs_guest *g, struct vmcb_control_area *control)
 {
-	if (!v->dr_used)
-		return;
-	set_debugreg(v->dr[0], 0);
-	set_debugreg(v->dr[1], 1);
-	set_debugreg(v->dr[2], 2);
-	set_debugreg(v->dr[3], 3);
+	control->event_inj = (u32)g->event & 0x80000fff; /* the rest must be 0 */
+	control->event_inj_err = g->event >> 32;
+	g->event = 0;
 }
 
-/* The exit has disabled DR7. */
-static void debug_save(struct svm_cpu *v)
+static void svm_enter(struct rs_cpu *cpu, bool stale)
 {
-	if (v->dr_used) {
-		get_debugreg(v->dr[0], 0);
-		get_debugreg(v->dr[1], 1);
-		get_debugreg(v->dr[2], 2);
-		get_debugreg(v->dr[3], 3);
-	}
-	if (hw_breakpoint_active())
-		hw_breakpoint_restore();
-}
+	struct svm_host *host = this_cpu_ptr(&svm_host);
+	struct svm_cpu *v = cpu->vendor;
+	struct vmcb_control_area *control = &v->vmcb->control;
+	u64 spec_ctrl;
 
-static void spec_ctrl_set(u64 from, u64 to)
-{
-	if (boot_cpu_has(X86_FEATURE_MSR_SPEC_CTRL) && from != to)
-		wrmsrl_safe(MSR_IA32_SPEC_CTRL, to);
-}
-
-/* One turn of the guest; interrupts are off, and are let in right after. */
-static void guest_turn(struct svm_cpu *v, struct svm_host *host)
-{
-	u64 host_spec = 0;
-
-	debug_load(v);
-	if (boot_cpu_has(X86_FEATURE_MSR_SPEC_CTRL))
-		rdmsrl(MSR_IA32_SPEC_CTRL, host_spec);
+	control->tlb_ctl = host->flush || stale ? TLB_CONTROL_FLUSH_ALL_ASID : TLB_CONTROL_DO_NOTHING;
+	host->flush = false;
+	event_in(&cpu->guest, control);
+	rs_debug_load(&cpu->guest);
 	asm volatile("clgi");
-	spec_ctrl_set(host_spec, v->spec_ctrl | host_spec);
-	rs_svm_enter(v->gpr, __pa(v->vmcb), __pa(host->vmcb));
-	spec_ctrl_set(v->spec_ctrl | host_spec, host_spec);
+	spec_ctrl = rs_spec_ctrl_load(&cpu->guest);
+	rs_svm_enter(cpu->guest.gpr, __pa(v->vmcb), __pa(host->vmcb));
+	rs_spec_ctrl_restore(&cpu->guest, spec_ctrl);
 	asm volatile("stgi");
-	debug_save(v);
+	rs_debug_save(&cpu->guest);
 }
 
 /* --- exits --- */
-
-/* Software interrupts and exceptions are carried out again, since RIP is still at them. */
-static bool event_is_software(u32 info)
-{
-	u32 vector = info & 0xff;
-
-	return EVENT_TYPE(info) == TYPE_SOFTWARE ||
-	       (EVENT_TYPE(info) == TYPE_EXCEPTION && (vector == BP_VECTOR || vector == OF_VECTOR));
-}
-
-static void event_in(struct svm_cpu *v)
-{
-	struct vmcb_control_area *control = &v->vmcb->control;
-
-	control->event_inj = (u32)v->event & 0x80000fff; /* the rest must be 0 */
-	control->event_inj_err = v->event >> 32;
-	v->event = 0;
-}
-
-/* What was being delivered when the exit came. */
-static void event_out(struct svm_cpu *v)
-{
-	struct vmcb_control_area *control = &v->vmcb->control;
-	u32 info = control->exit_int_info;
-
-	control->event_inj = 0;
-	if (info & SVM_EXITINTINFO_VALID && !event_is_software(info))
-		v->event = info | (u64)control->exit_int_info_err << 32;
-}
 
 static void io_exit(struct ringside_run *run, const struct vmcb_control_area *control)
 {
@@ -595,59 +416,52 @@ static void io_exit(struct ringside_run *run, const struct vmcb_control_area *co
 	run->next_rip = control->exit_info_2;
 }
 
-static enum next leave(struct ringside_run *run, const struct vmcb_control_area *control, u32 exit)
+static enum rs_next leave(struct ringside_run *run, const struct vmcb_control_area *control, u32 exit)
 {
 	run->exit = exit;
 	run->next_rip = boot_cpu_has(X86_FEATURE_NRIPS) ? control->next_rip : 0;
-	return LEAVE;
-}
-
-static enum next exit_exception(struct svm_cpu *v, unsigned int vector)
-{
-	switch (vector) {
-	case MC_VECTOR: /* the host's handler does not see it by itself */
-		asm volatile("int $18");
-		return AGAIN;
-	case AC_VECTOR:
-		v->event = RINGSIDE_EVENT_VALID | RINGSIDE_EVENT_EXCEPTION | RINGSIDE_EVENT_ERROR |
-			   AC_VECTOR;
-		return AGAIN;
-	default: /* #DB: DR6 has been set already */
-		v->event = RINGSIDE_EVENT_VALID | RINGSIDE_EVENT_EXCEPTION | DB_VECTOR;
-		return AGAIN;
-	}
+	return RS_LEAVE;
 }
 
 /* From now on until the end of this run the guest has them itself. */
-static enum next exit_debug_register(struct svm_cpu *v)
+static enum rs_next exit_debug_register(struct rs_guest *g, struct vmcb_control_area *control)
 {
 	unsigned int i;
 
-	v->dr_used = true;
+	g->dr_used = true;
 	for (i = 0; i < 32; i++)
-		intercept(&v->vmcb->control, INTERCEPT_DR0_READ + i, false);
-	return AGAIN;
+		intercept(control, INTERCEPT_DR0_READ + i, false);
+	return RS_AGAIN;
 }
 
-static enum next exit_handle(struct svm_cpu *v, struct ringside_run *run)
+static enum rs_next exit_fault(struct rs_guest *g, const struct vmcb_control_area *control)
 {
-	struct vmcb_control_area *control = &v->vmcb->control;
+	g->fault_gpa = control->exit_info_2;
+	g->fault_write = control->exit_info_1 & FAULT_WRITE;
+	return RS_FAULT;
+}
+
+static enum rs_next exit_handle(struct rs_cpu *cpu, struct vmcb_control_area *control)
+{
+	struct ringside_run *run = cpu->run;
 	u32 code = control->exit_code;
 
 	if (code >= SVM_EXIT_READ_DR0 && code <= SVM_EXIT_WRITE_DR7 + 8)
-		return exit_debug_register(v);
-	if (code >= SVM_EXIT_EXCP_BASE && code <= SVM_EXIT_LAST_EXCP)
-		return exit_exception(v, code - SVM_EXIT_EXCP_BASE);
+		return exit_debug_register(&cpu->guest, control);
+	if (code >= SVM_EXIT_EXCP_BASE && code <= SVM_EXIT_LAST_EXCP) {
+		rs_exit_exception(&cpu->guest, code - SVM_EXIT_EXCP_BASE);
+		return RS_AGAIN;
+	}
 	switch (code) {
 	case SVM_EXIT_INTR:
 	case SVM_EXIT_NMI:
 	case SVM_EXIT_INIT:
-		return AGAIN;
+		return RS_AGAIN;
 	case SVM_EXIT_NPF:
-		return FAULT;
+		return exit_fault(&cpu->guest, control);
 	case SVM_EXIT_IOIO:
 		io_exit(run, control);
-		return LEAVE;
+		return RS_LEAVE;
 	case SVM_EXIT_VINTR:
 		return leave(run, control, RINGSIDE_EXIT_WINDOW);
 	case SVM_EXIT_HLT:
@@ -680,111 +494,14 @@ static enum next exit_handle(struct svm_cpu *v, struct ringside_run *run)
 	}
 }
 
-/* --- the loop --- */
-
-/* An event that is on its way gets in first, so that none is left over when the caller stops the machine. */
-static bool wanted_elsewhere(const struct rs_cpu *cpu)
-{
-	const struct svm_cpu *v = cpu->vendor;
-
-	return !v->event && (signal_pending(current) || test_thread_flag(TIF_NOTIFY_RESUME) ||
-			     READ_ONCE(cpu->run->immediate_exit));
-}
-
-/* The number is read before the flush, with interrupts off: whoever changes tables interrupts us after counting. */
-static void tables_look(struct rs_cpu *cpu, struct svm_host *host)
+static enum rs_next svm_exited(struct rs_cpu *cpu)
 {
 	struct svm_cpu *v = cpu->vendor;
-	s64 tables = atomic64_read(&cpu->machine->tables);
+	struct vmcb_control_area *control = &v->vmcb->control;
 
-	if (v->tables != tables) {
-		v->tables = tables;
-		host->flush = true;
-	}
-	v->vmcb->control.tlb_ctl = host->flush ? TLB_CONTROL_FLUSH_ALL_ASID : TLB_CONTROL_DO_NOTHING;
-	host->flush = false;
-}
-
-/* Guest turns on this processor until something needs the rest of the kernel or the caller. */
-static enum next turns(struct rs_cpu *cpu, struct svm_host *host)
-{
-	struct svm_cpu *v = cpu->vendor;
-	enum next next;
-
-	do {
-		local_irq_disable();
-		if (need_resched() || wanted_elsewhere(cpu)) {
-			local_irq_enable();
-			return AGAIN;
-		}
-		tables_look(cpu, host);
-		event_in(v);
-		current->flags |= PF_VCPU; /* this tick is the guest's */
-		guest_turn(v, host);
-		local_irq_enable();
-		current->flags &= ~PF_VCPU;
-		event_out(v);
-		next = exit_handle(v, cpu->run);
-	} while (next == AGAIN);
-	return next;
-}
-
-/* 0: goes on; 1: to the caller, who carries out the access; else an error. */
-static int fault(struct rs_cpu *cpu)
-{
-	struct svm_cpu *v = cpu->vendor;
-	struct ringside_run *run = cpu->run;
-	u64 gpa = v->vmcb->control.exit_info_2;
-	bool write = v->vmcb->control.exit_info_1 & FAULT_WRITE;
-	int result = gpa < RINGSIDE_MAX_GPA ? rs_fault(cpu->machine, gpa, write) : 1;
-
-	if (result) {
-		run->exit = RINGSIDE_EXIT_MEMORY;
-		run->memory.gpa = gpa;
-		run->memory.write = write;
-	}
-	return result;
-}
-
-static int svm_loop(struct rs_cpu *cpu)
-{
-	struct svm_cpu *v = cpu->vendor;
-
-	for (;;) {
-		struct svm_host *host = processor_load(cpu);
-		enum next next;
-
-		if (!host)
-			return -EBUSY;
-		next = turns(cpu, host);
-		processor_put(v, host);
-		if (next == LEAVE)
-			return 0;
-		if (next == FAULT) {
-			int result = fault(cpu);
-
-			if (result)
-				return min(result, 0);
-		}
-		if (wanted_elsewhere(cpu)) {
-			cpu->run->exit = RINGSIDE_EXIT_NONE;
-			return signal_pending(current) ? -EINTR : 0;
-		}
-		cond_resched();
-	}
-}
-
-static int svm_run(struct rs_cpu *cpu)
-{
-	int result;
-
-	cpu->run->exit = RINGSIDE_EXIT_NONE;
-	cpu->run->next_rip = 0;
-	cpu->run->detail = 0;
-	state_in(cpu);
-	result = svm_loop(cpu);
-	state_out(cpu);
-	return result;
+	control->event_inj = 0;
+	rs_event_interrupted(&cpu->guest, control->exit_int_info, control->exit_int_info_err);
+	return exit_handle(cpu, control);
 }
 
 const struct rs_vendor rs_svm = {
@@ -797,5 +514,12 @@ const struct rs_vendor rs_svm = {
 	.disable = svm_disable,
 	.cpu_create = svm_cpu_create,
 	.cpu_destroy = svm_cpu_destroy,
-	.run = svm_run,
+	.state_in = svm_state_in,
+	.state_out = svm_state_out,
+	.load = svm_load,
+	.put = svm_put,
+	.enter = svm_enter,
+	.exited = svm_exited,
+	.entry_table = ENTRY_TABLE,
+	.entry_page = ENTRY_PAGE,
 };

@@ -233,7 +233,7 @@ static void cpu_refused(struct driver_cpu *v, int error_errno)
     v->stuck = true;
     if (error_errno == EBUSY) {
         sentence = g_strdup("The machine is paused because another hypervisor has taken the "
-                            "processor's AMD-V. End that, then "
+                            "processor's VT-x or AMD-V. End that, then "
                             "resume the machine; nothing is lost.");
     } else if (error_errno == EFAULT || error_errno == ENOMEM) {
         sentence = g_strdup("The machine is paused because the host cannot give the guest a page "

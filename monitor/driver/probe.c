@@ -128,10 +128,11 @@ static enum driver_problem explain_no_machine(const struct driver_facts *f, char
         return DRIVER_BROKEN;
     }
     *s = g_strdup_printf(
-        "%s holds the processor's AMD-V: end its machines, then start the machine again.",
+        "%s holds the processor's %s: end its machines, then start the machine again.",
         f->holder ? f->holder
         : f->kvm  ? "KVM, with a running machine,"
-                  : "Another hypervisor");
+                  : "Another hypervisor",
+        f->svm ? "AMD-V" : "VT-x");
     return DRIVER_HELD;
 }
 
@@ -141,10 +142,6 @@ enum driver_problem driver_explain(const struct driver_facts *f, char **s)
     if (!f->svm && !f->vmx) {
         *s = g_strdup("The processor shows no VT-x or AMD-V here.");
         return DRIVER_NO_HARDWARE;
-    }
-    if (!f->svm) {
-        *s = g_strdup("Ringside's driver works with AMD-V only so far: use KVM on this processor.");
-        return DRIVER_NO_VENDOR;
     }
     if (!f->node) {
         return explain_no_module(f, s);

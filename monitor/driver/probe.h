@@ -24,7 +24,6 @@ struct driver_facts {
 enum driver_problem {
     DRIVER_WORKS,
     DRIVER_NO_HARDWARE,
-    DRIVER_NO_VENDOR, /* VT-x: not in this version */
     DRIVER_NO_MODULE,
     DRIVER_NO_PERMISSION,
     DRIVER_HELD,
