@@ -86,3 +86,18 @@ make() { # CPUS APPEND
     ringctl start m
 }
 """
+
+# The kernel's log must have nothing in it that a kernel says of bugs; no page stays pinned.
+CLEAN = """
+clean() {
+    if dmesg | grep -E "BUG|WARNING|Oops|Call Trace|unchecked MSR|general protection|lockup|stall|Bad page"; then
+        dmesg | tail -60; return 1
+    fi
+}
+pinned() { # each processor counts by itself
+    cat /proc/sys/vm/stat_refresh
+    [ "$(sed -n 's/^nr_foll_pin_acquired //p' /proc/vmstat)" = "$(sed -n 's/^nr_foll_pin_released //p' /proc/vmstat)" ] ||
+        { grep foll_pin /proc/vmstat; return 1; }
+}
+engine=driver
+"""

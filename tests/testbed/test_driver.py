@@ -12,25 +12,11 @@ import os
 import testbed  # first: it knows where the others are
 import images
 from harness import BUILD, check, main, test
-from scripts import BOOT, GRUB, LIBRARY, by_hand
+from scripts import BOOT, CLEAN, GRUB, LIBRARY, by_hand
 
 TRY = os.path.join(os.path.abspath(BUILD), "tests/testbed/driver_try")
 KVM = ("irqbypass", "kvm", "ccp", "kvm-amd")
 
-# The kernel's log must have nothing in it that a kernel says of bugs; no page stays pinned.
-CLEAN = """
-clean() {
-    if dmesg | grep -E "BUG|WARNING|Oops|Call Trace|unchecked MSR|general protection|lockup|stall|Bad page"; then
-        dmesg | tail -60; return 1
-    fi
-}
-pinned() { # each processor counts by itself
-    cat /proc/sys/vm/stat_refresh
-    [ "$(sed -n 's/^nr_foll_pin_acquired //p' /proc/vmstat)" = "$(sed -n 's/^nr_foll_pin_released //p' /proc/vmstat)" ] ||
-        { grep foll_pin /proc/vmstat; return 1; }
-}
-engine=driver
-"""
 CLEAN_END = """
 pinned; clean; rmmod ringside; clean
 """

@@ -67,17 +67,17 @@ class Result:
         return self
 
 
-def base():
+def base(modules=MODULES):
     """What does not change with our build: an archive, not packed (unpacking takes longer here)."""
     def make(path):
         root = path + ".d"
-        images.fill_initramfs(root, INIT, images.module_list(*MODULES), {})
+        images.fill_initramfs(root, INIT, images.module_list(*modules), {})
         os.makedirs(root + "/guest")
         shutil.copy(images.vmlinux(), root + "/guest/vmlinux")
         shutil.copy(images.initramfs(), root + "/guest/initrd")
         with open(path, "wb") as out:
             out.write(images.pack_folder(root))
-    tag = hashlib.sha256((INIT + repr(MODULES) + images.initramfs()).encode()).hexdigest()[:12]
+    tag = hashlib.sha256((INIT + repr(modules) + images.initramfs()).encode()).hexdigest()[:12]
     return images.made("testbed-%s.cpio" % tag, make)
 
 
@@ -130,6 +130,16 @@ def overlay(root, script, modules, files):
     images.write_file(root + "/job/modules", "\n".join(modules) + "\n")
 
 
+def pack_job(folder, script, modules, files, base_modules=MODULES, texts=None):
+    """The whole initramfs, made in a folder; texts: path in the testbed to what a file there says."""
+    root = folder + "/root"
+    overlay(root, script, modules, files)
+    for where, text in (texts or {}).items():
+        images.write_file(root + where, text)
+    with open(base(base_modules), "rb") as fixed:
+        return fixed.read() + images.pack_folder(root)
+
+
 @functools.cache
 def tsc_khz():
     """The frequency of this computer's TSC; each pair of readings is the least interrupted of several."""
@@ -170,11 +180,9 @@ def run(bench, script, *, cpus=1, memory=1024, cpu="max", modules=MODULES, files
     are QEMU's."""
     need("qemu-system-x86_64", "ldd", "cpio")
     folder = tempfile.mkdtemp(dir=bench.folder)
-    overlay(folder + "/root", script, modules, files or {})
     initrd = os.path.join(folder, "initrd")
-    with open(initrd, "wb") as out, open(base(), "rb") as fixed:
-        shutil.copyfileobj(fixed, out)
-        out.write(images.pack_folder(folder + "/root"))
+    with open(initrd, "wb") as out:
+        out.write(pack_job(folder, script, modules, files or {}))
     started = time.monotonic()
     try:
         done = subprocess.run(command(initrd, cpus, memory, cpu, threads, devices), stdin=subprocess.DEVNULL,
