@@ -5,6 +5,7 @@ Widgets are found through the accessibility bus and used with real pointer and k
 wrong screen coordinates, so places are worked out from the window's. Everything is ended by its process id.
 """
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -30,8 +31,9 @@ class Desktop:
             if not shutil.which(tool):
                 skip(f"{tool} is not installed")
         self.processes, self.size = [], size
-        self.home = tempfile.mkdtemp(prefix="ringside-ui-")
-        os.chmod(self.home, 0o700)
+        # Not mkdtemp(): its names may have an underscore, which name_of() takes for a mnemonic's.
+        self.home = tempfile.gettempdir() + "/ringside-ui-" + secrets.token_hex(6)
+        os.mkdir(self.home, 0o700)
         self.env = {k: v for k, v in os.environ.items()
                     if k not in ("WAYLAND_DISPLAY", "DBUS_SESSION_BUS_ADDRESS", "AT_SPI_BUS_ADDRESS", "LANGUAGE", "LC_ALL")}
         self.env.update(
