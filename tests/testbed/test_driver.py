@@ -79,7 +79,7 @@ def takes_the_hardware_from_nobody(bench):
         if driver_try guest; then exit 1; fi
         ringctl stop --force m; sleep 0.3
         driver_try guest
-    """ + CLEAN_END, modules=KVM + ("ringside",), cpus=2, seconds=60).expect(
+    """ + CLEAN_END, modules=KVM + ("ringside",), seconds=60).expect(
         "holds the processor's AMD-V", "KVM, with a running machine, holds", "FAILED: create a machine (errno 16)",
         "GUESTS OK")
 
