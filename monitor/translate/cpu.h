@@ -312,6 +312,12 @@ struct helper_samples {
     uint64_t count;
 };
 
+/*
+ * RSP points here while translated code runs, and the stack that it, the helpers it calls and the signals
+ * it meets have lies below: so what blocks keep in memory has an address relative to RSP. Processors
+ * forward stores to such loads at once where they take several cycles with a segment prefix.
+ */
+#define VCPU_STACK (1u << 20) /* the lowest page is a guard */
 struct vcpu {
     struct vcpu *self;
     uint64_t gpr[16];
@@ -325,7 +331,7 @@ struct vcpu {
     uint64_t flags_sys; /* TF IOPL NT RF VM AC VIF VIP ID */
     uint64_t ret_pc;    /* host return address of the helper call under way; 0: rip is right */
     uint64_t tmp[6];
-    uint64_t host_rsp;
+    uint64_t entry_rsp; /* of cpu_enter's caller */
     void *helper; /* that is running, while there is a profile */
     uint64_t index_mask, page_mask, bit_mask[3]; /* PEXT operands: 15, 31, 63 for BT */
     uint64_t unit_mask, slot_mask;           /* PEXT: the unit of a linear address, its low byte */

@@ -123,6 +123,19 @@ static inline void emit_store32(struct emitter *e, unsigned reg, uint32_t field)
 {
     emit_gs(e, 0x89, false, reg, field);
 }
+/* The same where nothing is on the stack: RSP is the CPU's address (cpu.h). */
+static inline void emit_load_near(struct emitter *e, unsigned reg, uint32_t field)
+{
+    emit_rex(e, true, reg, 0, 0, false);
+    emit8(e, 0x8b);
+    emit_modrm_mem(e, reg, RSP, RSP, 1, field);
+}
+static inline void emit_store_near(struct emitter *e, unsigned reg, uint32_t field)
+{
+    emit_rex(e, true, reg, 0, 0, false);
+    emit8(e, 0x89);
+    emit_modrm_mem(e, reg, RSP, RSP, 1, field);
+}
 /* mov byte gs:[field], imm */
 static inline void emit_store_imm8(struct emitter *e, uint32_t field, uint8_t imm)
 {

@@ -242,7 +242,7 @@ static void gen_push(struct gen *g)
         unsigned guest = gpr_number(op->reg.value, &high), host = host_reg(guest);
         if (host == NO_REG) {
             stack_access(g, -(int)size, size, INFO_WRITE);
-            emit_load(&g->e, RCX, GPR(guest));
+            emit_load_near(&g->e, RCX, GPR(guest));
             gen_mem_store(g, RCX, size);
             stack_adjust(g, -(int)size);
             gen_op_end(g);

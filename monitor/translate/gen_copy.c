@@ -384,7 +384,7 @@ static void residents_load(struct gen *g, const struct resident *res, unsigned c
             emit_store(&g->e, host_reg(r->guest), FIELD(tmp) + 8 * r->tmp);
             emit_gs(&g->e, 0x0fb6, false, r->host, FIELD(tmp) + 8 * r->tmp + 1);
         } else if (r->load && cached == NO_REG) {
-            emit_load(&g->e, r->host, GPR(r->guest));
+            emit_load_near(&g->e, r->host, GPR(r->guest));
         } else if (r->load && cached != r->host) {
             emit_mov(&g->e, r->host, cached);
         }
@@ -407,7 +407,7 @@ static void residents_store(struct gen *g, const struct resident *res, unsigned 
             emit_gs(&g->e, 0x88, true, r->host, FIELD(tmp) + 8 * r->tmp + 1);
             emit_load(&g->e, host, FIELD(tmp) + 8 * r->tmp);
         } else {
-            emit_store(&g->e, r->host, GPR(r->guest));
+            emit_store_near(&g->e, r->host, GPR(r->guest));
         }
     }
 }

@@ -53,7 +53,7 @@ unsigned gen_get(struct gen *g, unsigned guest, unsigned scratch)
     }
     unsigned cached = cached_host(g, guest);
     if (cached == NO_REG) {
-        emit_load(&g->e, scratch, GPR(guest));
+        emit_load_near(&g->e, scratch, GPR(guest));
     } else if (cached != scratch) {
         emit_mov(&g->e, scratch, cached);
     }
@@ -85,7 +85,7 @@ void gen_put(struct gen *g, unsigned guest, unsigned host, unsigned size)
     if (size == 4) {
         emit_mov32(&g->e, host, host);
     }
-    emit_store(&g->e, host, GPR(guest));
+    emit_store_near(&g->e, host, GPR(guest));
 }
 
 const ZydisDecodedOperand *insn_memory(const struct insn *in)
@@ -386,15 +386,14 @@ static uint32_t addend_field(const struct gen *g, int64_t unit)
 static void access_any(struct gen *g, unsigned reg)
 {
     struct emitter *e = &g->e;
-    cached_forget(g, RCX);
     if (gen_fast_flagless()) {
-        emit_pext_gs(e, RCX, reg, FIELD(slot_mask));
+        emit_pext_gs(e, R15, reg, FIELD(slot_mask));
     } else { /* then flags are dead: gen_access */
-        emit_mov(e, RCX, reg);
-        emit_shift_imm(e, 7, true, RCX, g->v->unit_shift);
-        emit_rr(e, 0x0fb6, false, RCX, RCX);
+        emit_mov(e, R15, reg);
+        emit_shift_imm(e, 7, true, R15, g->v->unit_shift);
+        emit_rr(e, 0x0fb6, false, R15, R15);
     }
-    emit_gs_index(e, 0x8b, R15, RCX, addend_field(g, 0));
+    emit_gs_index(e, 0x8b, R15, R15, addend_field(g, 0));
     g->r15_unit = NO_UNIT;
 }
 
@@ -644,7 +643,7 @@ static void cached_reload(struct gen *g, const struct cached *c)
     static const uint8_t host[3] = {RCX, R14, R15};
     for (unsigned i = 0; i < 3; i++) {
         if (c->guest[i] != NO_REG) {
-            emit_load(&g->e, host[i], GPR(c->guest[i]));
+            emit_load_near(&g->e, host[i], GPR(c->guest[i]));
         }
     }
 }

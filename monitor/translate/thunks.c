@@ -129,7 +129,7 @@ static void generate_finish(struct vcpu *v, struct emitter *e)
     emit8(e, 0xc3);
 }
 
-/* A jump whose stack is the frame that cpu_enter made: save, call C, which does not return. */
+/* A jump with nothing on the stack: save, call C, which does not return. */
 static void generate_noreturn(struct vcpu *v, struct emitter *e, uint8_t **thunk, void *fn)
 {
     *thunk = thunk_start(v, e);
@@ -137,7 +137,7 @@ static void generate_noreturn(struct vcpu *v, struct emitter *e, uint8_t **thunk
     emit_load(e, RDI, FIELD(self));
     emit_mov(e, RSI, R14);
     emit_mov(e, RDX, R15);
-    emit_load(e, RSP, FIELD(host_rsp));
+    emit_load(e, RSP, FIELD(self));
     emit_call_c(e, fn);
     emit8(e, 0xcc);
 }
@@ -151,7 +151,7 @@ static _Noreturn void host_fault(struct vcpu *v, uint64_t vector);
 static void generate_resume(struct vcpu *v, struct emitter *e)
 {
     v->cache->thunk_resume = thunk_start(v, e);
-    emit_load(e, RSP, FIELD(host_rsp));
+    emit_load(e, RSP, FIELD(self));
     emit_load(e, RDI, FIELD(self));
     emit_mov_imm(e, RCX, (uint64_t)block_resolve);
     emit_helper(e, RCX);
@@ -199,12 +199,10 @@ static void generate_enter(struct vcpu *v, struct emitter *e)
         emit_rex(e, false, 0, 0, callee_saved[i], false);
         emit8(e, 0x50 | (callee_saved[i] & 7));
     }
-    emit_alu_imm(e, 5, true, RSP, 8); /* 16-aligned for calls */
-    emit_store(e, RSP, FIELD(host_rsp));
+    emit_store(e, RSP, FIELD(entry_rsp));
     emit_jmp_to(e, v->cache->rw + (v->cache->thunk_resume - v->cache->rx));
     v->cache->thunk_leave = thunk_start(v, e);
-    emit_load(e, RSP, FIELD(host_rsp));
-    emit_alu_imm(e, 0, true, RSP, 8);
+    emit_load(e, RSP, FIELD(entry_rsp));
     for (unsigned i = 6; i-- > 0;) {
         emit_rex(e, false, 0, 0, callee_saved[i], false);
         emit8(e, 0x58 | (callee_saved[i] & 7));

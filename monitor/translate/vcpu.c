@@ -710,13 +710,20 @@ static void options_parse(const char *text)
     }
 }
 
+static void vcpu_unmap(struct vcpu *v)
+{
+    munmap((uint8_t *)v - VCPU_STACK, VCPU_STACK + sizeof *v);
+}
+
 static struct vcpu *vcpu_new(struct translate *t, unsigned index)
 {
-    struct vcpu *v =
-        mmap(NULL, sizeof *v, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (v == MAP_FAILED) {
+    uint8_t *stack = mmap(NULL, VCPU_STACK + sizeof(struct vcpu), PROT_READ | PROT_WRITE,
+                          MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (stack == MAP_FAILED) {
         return NULL;
     }
+    mprotect(stack, GUEST_PAGE_SIZE, PROT_NONE);
+    struct vcpu *v = (struct vcpu *)(stack + VCPU_STACK);
     v->self = v;
     v->engine = t;
     v->index = index;
@@ -724,7 +731,7 @@ static struct vcpu *vcpu_new(struct translate *t, unsigned index)
     v->tlb_mask = translate_options.tlb_entries - 1;
     v->cache = cache_new(translate_options.cache_size);
     if (!v->cache) {
-        munmap(v, sizeof *v);
+        vcpu_unmap(v);
         return NULL;
     }
     thunks_generate(v);
@@ -758,7 +765,7 @@ static void translate_destroy(struct engine *engine)
         }
         cache_free(v->cache);
         windows_free(v);
-        munmap(v, sizeof *v);
+        vcpu_unmap(v);
         g_array_free(t->code_queue[i], TRUE);
     }
     if (t->arena) {
