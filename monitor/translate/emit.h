@@ -249,6 +249,16 @@ static inline void emit_vex38(struct emitter *e, unsigned pp, unsigned op, unsig
     emit8(e, op);
     emit8(e, 0xc0 | (reg & 7) << 3 | (rm & 7));
 }
+/* rorx dst, src, count: BMI2, 64 bits */
+static inline void emit_rorx(struct emitter *e, unsigned dst, unsigned src, unsigned count)
+{
+    emit8(e, 0xc4);
+    emit8(e, (dst < 8) << 7 | 1 << 6 | (src < 8) << 5 | 3);
+    emit8(e, 1 << 7 | 15 << 3 | 3);
+    emit8(e, 0xf0);
+    emit8(e, 0xc0 | (dst & 7) << 3 | (src & 7));
+    emit8(e, count);
+}
 /* pext dst, src, gs:[field] */
 static inline void emit_pext_gs(struct emitter *e, unsigned dst, unsigned src, uint32_t field)
 {

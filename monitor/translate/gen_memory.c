@@ -360,7 +360,13 @@ static void unit_check(struct gen *g, unsigned reg, int64_t unit, struct slow *s
 {
     struct emitter *e = &g->e;
     cached_forget(g, RCX);
-    if (flags_dead(g)) {
+    if (flags_dead(g) && gen_fast_flagless() && unit == (int8_t)unit) {
+        /* 16 bits: what is wrong above them is not canonical on the host either */
+        emit_rorx(e, RCX, reg, g->v->unit_shift);
+        emit8(e, 0x66);
+        emit_alu_imm(e, 7, false, RCX, unit);
+        s->jump = emit_jcc(e, CC_NE);
+    } else if (flags_dead(g)) {
         emit_mov(e, RCX, reg);
         emit_shift_imm(e, 7, true, RCX, g->v->unit_shift);
         emit_alu_imm(e, 7, false, RCX, unit);

@@ -134,6 +134,36 @@ static void gate_kinds(void)
     gate_set(SS, entry(SS), KERNEL_CODE, 0x8e, 0);
 }
 
+/* One of the upper bits is not like bit 47, with arithmetic flags dead behind the access and live.
+ * The code that reads is the same each time, and has read this variable before. */
+static uint64_t read_at(uint64_t address, bool *gp)
+{
+    uint64_t value = 0;
+    *gp = TRY("movq (%1), %0; xorl %%ecx, %%ecx", : "+r"(value) : "r"(address) : "rcx") == GP;
+    return value;
+}
+
+static void upper_bits(void)
+{
+    static volatile uint64_t there[32];
+    for (unsigned round = 0; round < 20; round++) {
+        for (unsigned bit = 47; bit < 64; bit++) {
+            uint64_t here = (uint64_t)&there[round], wrong = here ^ 1ull << bit;
+            bool gp;
+            there[round] = round + 1;
+            CHECK(read_at(here, &gp) == round + 1 && !gp);
+            CHECK(read_at(wrong, &gp) == 0 && gp);
+            FAULTS(GP, 0, "stc; movq %1, (%0); adcq $0, %1", : : "r"(wrong), "r"(0ull) : "cc");
+            FAULTS(GP, 0, "movq 8(%0), %%rax; addq 16(%0), %%rax", : : "r"(wrong) : "rax");
+            FAULTS(GP, 0, "movq (%0,%1,8), %%rax; testq %%rax, %%rax",
+                   :
+                   : "r"(wrong), "r"(1ull)
+                   : "rax");
+            CHECK(there[round] == round + 1);
+        }
+    }
+}
+
 /* SDM vol. 3, table 6-5. #DF has a stack of its own. */
 static void nested(void)
 {
@@ -965,6 +995,7 @@ int main_test(void)
 {
     gates();
     gate_kinds();
+    upper_bits();
     nested();
     iret();
     iret_flags();
