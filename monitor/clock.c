@@ -30,7 +30,6 @@ struct timer {
 
 struct clock {
     bool fake, tsc_is_host;
-    uint64_t tsc_khz;
     atomic_bool running;
     _Atomic uint64_t frozen; /* virtual time while paused, or always with a fake clock */
     _Atomic uint64_t offset; /* virtual - CLOCK_MONOTONIC while running */
@@ -90,18 +89,27 @@ static uint64_t host_instant(uint64_t *tsc)
     return now;
 }
 
-/* Counts the TSC over 20 ms of CLOCK_MONOTONIC; once per process. */
+/* When the process had its first clock: what is done meanwhile need not be waited for again. */
+static uint64_t first_ns, first_tsc;
+
+/* Counts the TSC over at least `span` nanoseconds of CLOCK_MONOTONIC. */
+static uint64_t host_tsc_khz_over(uint64_t span)
+{
+    uint64_t last, end;
+
+    while ((end = host_instant(&last)) - first_ns < span) {
+        g_usleep((first_ns + span - end) / 1000 + 1);
+    }
+    return MAX(muldiv(last - first_tsc, 1000000, end - first_ns), 1);
+}
+
+/* Once per process. 20 ms make it right to a few millionths. */
 static uint64_t host_tsc_khz(void)
 {
     static gsize khz;
 
     if (g_once_init_enter(&khz)) {
-        uint64_t first, last, start = host_instant(&first), end;
-        do {
-            g_usleep(5000);
-            end = host_instant(&last);
-        } while (end - start < 20000000);
-        g_once_init_leave(&khz, (gsize)MAX(muldiv(last - first, 1000000, end - start), 1));
+        g_once_init_leave(&khz, (gsize)host_tsc_khz_over(20000000));
     }
     return khz;
 }
@@ -117,7 +125,7 @@ uint64_t clock_now(struct clock *clock)
 uint64_t clock_tsc(struct clock *clock)
 {
     if (!clock->tsc_is_host) {
-        return muldiv(clock_now(clock), clock->tsc_khz, 1000000) + atomic_load(&clock->tsc_ahead);
+        return muldiv(clock_now(clock), FALLBACK_TSC_KHZ, 1000000) + atomic_load(&clock->tsc_ahead);
     }
     if (!atomic_load_explicit(&clock->running, memory_order_acquire)) {
         return atomic_load(&clock->tsc_frozen);
@@ -127,7 +135,12 @@ uint64_t clock_tsc(struct clock *clock)
 
 uint64_t clock_tsc_khz(struct clock *clock)
 {
-    return clock->tsc_khz;
+    return clock->tsc_is_host ? host_tsc_khz() : FALLBACK_TSC_KHZ;
+}
+
+unsigned clock_tsc_mhz(struct clock *clock)
+{
+    return (clock->tsc_is_host ? host_tsc_khz_over(2000000) : FALLBACK_TSC_KHZ) / 1000;
 }
 
 bool clock_tsc_is_host(struct clock *clock)
@@ -196,7 +209,9 @@ struct clock *clock_new(void)
 
     clock->programmed = UINT64_MAX;
     clock->tsc_is_host = host_tsc_invariant();
-    clock->tsc_khz = clock->tsc_is_host ? host_tsc_khz() : FALLBACK_TSC_KHZ;
+    if (!first_ns) {
+        first_ns = host_instant(&first_tsc);
+    }
     clock->fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
     if (clock->fd >= 0) {
         clock->source = g_unix_fd_source_new(clock->fd, G_IO_IN);
@@ -214,7 +229,6 @@ struct clock *clock_new_fake(void)
     clock->fake = true;
     clock->fd = -1;
     clock->programmed = UINT64_MAX;
-    clock->tsc_khz = FALLBACK_TSC_KHZ;
     return clock;
 }
 
@@ -264,7 +278,7 @@ void clock_set(struct clock *clock, uint64_t ns, uint64_t tsc)
     }
     atomic_store(&clock->frozen, ns);
     atomic_store(&clock->tsc_frozen, tsc);
-    atomic_store(&clock->tsc_ahead, tsc - muldiv(ns, clock->tsc_khz, 1000000));
+    atomic_store(&clock->tsc_ahead, tsc - muldiv(ns, FALLBACK_TSC_KHZ, 1000000));
 }
 
 void clock_advance(struct clock *clock, uint64_t ns)

@@ -34,7 +34,8 @@ void clock_set(struct clock *clock, uint64_t ns, uint64_t tsc);
  * power-on, stops with the clock. On a host with an invariant TSC this is the host's own counter plus
  * clock_tsc_offset(); the offset changes only between clock_pause() and clock_resume(). */
 uint64_t clock_tsc(struct clock *clock);
-uint64_t clock_tsc_khz(struct clock *clock);
+uint64_t clock_tsc_khz(struct clock *clock); /* the first call may wait for up to 20 ms */
+unsigned clock_tsc_mhz(struct clock *clock); /* the same, roughly: up to 2 ms */
 bool clock_tsc_is_host(struct clock *clock);
 int64_t clock_tsc_offset(struct clock *clock);
 

@@ -113,7 +113,7 @@ static void chassis_build(struct smbios *s)
 
 static void processor_build(struct smbios *s, const struct machine *m, unsigned n)
 {
-    uint64_t mhz = clock_tsc_khz(m->clock) / 1000;
+    unsigned mhz = clock_tsc_mhz(m->clock);
 
     structure_begin(s, 4, (uint16_t)(0x400 + n));
     put_string(s, "CPU");

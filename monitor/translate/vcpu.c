@@ -536,6 +536,13 @@ static void wait_for_work(struct vcpu *v)
     pthread_mutex_unlock(&th->lock);
 }
 
+/* Has the frequency measured as well: helpers may not wait for that, nor call what does. */
+static void tsc_take(struct vcpu *v)
+{
+    v->tsc_host = clock_tsc_is_host(v->engine->clock) && clock_tsc_khz(v->engine->clock);
+    v->tsc_offset = v->tsc_host ? clock_tsc_offset(v->engine->clock) : 0;
+}
+
 static void park(struct vcpu *v)
 {
     struct cpu_thread *th = v->thread;
@@ -547,8 +554,7 @@ static void park(struct vcpu *v)
     }
     th->parked = false;
     pthread_mutex_unlock(&th->lock);
-    v->tsc_host = clock_tsc_is_host(v->engine->clock);
-    v->tsc_offset = v->tsc_host ? clock_tsc_offset(v->engine->clock) : 0;
+    tsc_take(v);
 }
 
 static void enter_guest(struct vcpu *v)
@@ -638,8 +644,7 @@ static void step_prepare(struct vcpu *v, const struct cpu_state *s)
     page_cache_flush(v);
     tlb_flush_all(v);
     pdptes_restore(v);
-    v->tsc_host = clock_tsc_is_host(v->engine->clock);
-    v->tsc_offset = v->tsc_host ? clock_tsc_offset(v->engine->clock) : 0;
+    tsc_take(v);
     v->single_pending = false;
 }
 
