@@ -126,7 +126,7 @@ struct code_cache {
     uint8_t *thunk_call, *thunk_link, *thunk_indirect, *thunk_mem, *thunk_window, *thunk_anchor,
         *thunk_finish, *thunk_stop, *thunk_fault;
     uint8_t *thunk_jump[JUMP_SLOTS]; /* look R14 up in a slot of the jump table */
-    uint8_t *thunk_resume, *thunk_leave, *thunk_enter, *thunk_seg;
+    uint8_t *thunk_resume, *thunk_go, *thunk_leave, *thunk_enter, *thunk_seg;
     void *scratch; /* the generator's decode buffers */
     uint64_t flushes;
 };

@@ -164,6 +164,18 @@ static void generate_resume(struct vcpu *v, struct emitter *e)
     emit8(e, 0xe6);
 }
 
+/* RDI: code of a block, RSI: vcpu. */
+static void generate_go(struct vcpu *v, struct emitter *e)
+{
+    v->cache->thunk_go = thunk_start(v, e);
+    emit_mov(e, RSP, RSI);
+    emit_mov(e, R14, RDI);
+    emit_load_all(e);
+    emit8(e, 0x41); /* jmp r14 */
+    emit8(e, 0xff);
+    emit8(e, 0xe6);
+}
+
 /* R14: where to go on. A safepoint; flags are left alone. */
 static void generate_jump(struct vcpu *v, struct emitter *e, unsigned slot)
 {
@@ -225,6 +237,7 @@ void thunks_generate(struct vcpu *v)
         generate_jump(v, &e, i);
     }
     generate_resume(v, &e);
+    generate_go(v, &e);
     generate_enter(v, &e);
     c->start = (e.p - c->rw + 63) & ~63ul;
 }
@@ -243,7 +256,9 @@ static void link_missed(struct vcpu *v, uint64_t rip, struct link *link)
     if (v->resolved && c->rx + v->resolved->code == code) {
         link_make(v, link, v->resolved);
     }
-    cpu_resume(v);
+    void (*go)(void *code, struct vcpu *v) = (void (*)(void *, struct vcpu *))c->thunk_go;
+    go(code, v);
+    __builtin_unreachable();
 }
 
 static void indirect_missed(struct vcpu *v, uint64_t rip)
