@@ -565,7 +565,8 @@ void code_written(struct vcpu *v, uint8_t *host, unsigned len)
 static const struct site *site_find(const struct block *b, uint32_t offset)
 {
     const struct site *found = NULL;
-    for (unsigned i = 0; i < b->sites_count && b->sites[i].host <= offset; i++) {
+    uint16_t at = block_at(b, offset);
+    for (unsigned i = 0; i < b->sites_count && b->sites[i].at <= at; i++) {
         found = &b->sites[i];
     }
     return found;
@@ -602,7 +603,7 @@ uint64_t cpu_next_rip(struct vcpu *v)
 {
     struct block *b;
     const struct site *s = v->ret_pc ? site_current(v, &b) : NULL;
-    return s ? site_rip(v, b, s->next) : v->rip;
+    return s ? site_rip(v, b, s->guest + s->length) : v->rip;
 }
 
 /* A helper's stores made the running block stale: leave it after this instruction, unless it ends
@@ -612,10 +613,10 @@ void smc_check(struct vcpu *v)
     struct block *b;
     v->smc_exit = 0;
     const struct site *s = v->ret_pc ? site_current(v, &b) : NULL;
-    if (!s || s->next >= b->guest_size) {
+    if (!s || s->guest + s->length >= b->guest_size) {
         return;
     }
-    v->rip = site_rip(v, b, s->next);
+    v->rip = site_rip(v, b, s->guest + s->length);
     v->ret_pc = 0;
     cpu_resume(v);
 }

@@ -10,29 +10,34 @@
 
 #define BLOCK_MAX_INSTRUCTIONS 64u
 #define BLOCK_ROOM             (32u * 1024) /* no block's code is longer, nor its slow paths */
+#define LINK_CALL              5u            /* bytes of what asks for a link */
 #define BLOCK_HASH_BITS        16
 #define BLOCK_WAYS             8u
 #define BLOCK_HASH             (1u << BLOCK_HASH_BITS)
 
-/* Maps host code to guest instructions: code from `host` (offset in the cache) on belongs to the
- * instruction at `guest` (offset from the block's start); the next instruction is at `next`. */
+/* Maps host code to guest instructions: from `at` on it belongs to the instruction of `length` bytes
+ * at `guest` (offset from the block's start). `at` is an offset from the block's code, or SITE_COLD
+ * and one from its slow paths; both are shorter than BLOCK_ROOM. There is one for each instruction
+ * and slow path: they are small. */
+#define SITE_COLD 0x8000u
 struct site {
-    uint32_t host;
-    uint16_t guest, next;
+    uint16_t at;
+    uint16_t guest : 10, length : 4;
 };
 
 /* Host code that accesses memory through a window, and the way round it when the window has nothing
  * there. That way wants the linear address in R14 unless it makes it anew. */
 struct window_site {
-    uint32_t op, op_end, stub; /* offsets in the cache */
-    bool kept;                 /* R14 was overwritten: its value is in vcpu.tmp[4] */
+    uint16_t op, size; /* offset from the block's code */
+    uint16_t stub;     /* offset from its slow paths */
+    bool kept;         /* R14 was overwritten: its value is in vcpu.tmp[4] */
 };
 
 /* A direct jump to another block that may be linked. */
 struct link {
-    uint32_t patch; /* offset of the rel32 in the cache */
-    uint32_t stub;  /* where it points while unlinked */
-    uint32_t look;  /* where it points when its target cannot be linked: the jump table */
+    uint16_t patch; /* the rel32, from the block's code on */
+    uint16_t stub;  /* where it points while unlinked, from the slow paths on */
+    uint16_t call;  /* what asks for the link, at the stub's end, likewise; see link_make */
     struct block *from, *to;
     struct link *in_next, **in_at;     /* among the links into `to`, while there is one */
     struct link *page_next, **page_at; /* among those to its page from others, if it is one */
@@ -47,8 +52,7 @@ struct link {
  * guest's; see clone.c. */
 enum fix_kind {
     FIX_REL32, /* a jump or call that may lead out of its part of the block */
-    FIX_RIP64, /* an address relative to the block's own */
-    FIX_LINK   /* the address of one of the block's links */
+    FIX_RIP64  /* an address relative to the block's own */
 };
 struct fix {
     uint16_t at;  /* offset in its part */
@@ -75,6 +79,12 @@ struct block {
     bool movable; /* may be cloned for another linear address */
     bool global;  /* of a global page of the kernel's */
 };
+
+/* An offset in the cache as struct site has it. The slow paths lie behind all code of the region. */
+static inline uint16_t block_at(const struct block *b, uint32_t offset)
+{
+    return offset >= b->cold ? SITE_COLD | (offset - b->cold) : offset - b->code;
+}
 
 struct mode_key {
     uint32_t flags, cs_base;
@@ -146,6 +156,10 @@ struct block *block_clone(struct vcpu *v, const struct block *from, uint64_t lin
 /* link.c: links between pages hold while the target's page is mapped where it was. */
 void link_detach(struct code_cache *c, struct link *link); /* takes it back */
 void link_make(struct vcpu *v, struct link *link, struct block *to);
+/* Which link's call returns to this offset in the cache. */
+struct link *link_of_call(struct code_cache *c, uint32_t offset);
+/* What asks for the link calls thunk_link (again). */
+void link_ask(struct code_cache *c, const struct link *link);
 /* Makes a new block's link lead to a place in the block itself. */
 void link_close(struct code_cache *c, struct link *link, const uint8_t *code);
 void links_check(struct vcpu *v, uint32_t space); /* 0: the kernel's */

@@ -42,30 +42,26 @@ static void fix_apply(const struct move *m, const struct fix *f)
         rel = (int32_t)(moved(m, old + 4 + rel) - (at + 4));
         copy(m->rw + at, &rel, 4);
         break;
-    case FIX_RIP64:
-        copy(&value, m->rw + old, 8);
-        value += m->delta;
-        copy(m->rw + at, &value, 8);
-        break;
     default:
         copy(&value, m->rw + old, 8);
-        value = (uint64_t)(m->to->link + ((struct link *)value - m->from->link));
+        value += m->delta;
         copy(m->rw + at, &value, 8);
     }
 }
 
 /* Links start unlinked. */
-static void links_move(const struct move *m)
+static void links_move(struct code_cache *c, const struct move *m)
 {
     for (unsigned i = 0; i < m->from->links; i++) {
         const struct link *l = &m->from->link[i];
         struct link *n = &m->to->link[i];
-        *n = (struct link){.patch = moved(m, l->patch),
-                           .stub = moved(m, l->stub),
-                           .look = moved(m, l->look),
+        *n = (struct link){.patch = l->patch,
+                           .stub = l->stub,
+                           .call = l->call,
                            .from = m->to,
                            .target = l->target + m->delta};
-        emit_patch32(m->rw + n->patch, m->rw + n->stub);
+        emit_patch32(m->rw + m->to->code + n->patch, m->rw + m->to->cold + n->stub);
+        link_ask(c, n);
     }
 }
 
@@ -88,12 +84,9 @@ struct block *block_clone(struct vcpu *v, const struct block *from, uint64_t lin
     b->fixes = r->fixes + r->fixes_count;
     copy(c->rw + b->code, c->rw + from->code, from->code_end - from->code);
     copy(c->rw + b->cold, c->rw + from->cold, from->cold_end - from->cold);
-    for (unsigned i = 0; i < b->sites_count; i++) {
-        b->sites[i] = from->sites[i];
-        b->sites[i].host = moved(&m, from->sites[i].host);
-    }
+    copy(b->sites, from->sites, b->sites_count * sizeof *b->sites);
     copy(b->fixes, from->fixes, b->fixes_count * sizeof *b->fixes);
-    links_move(&m);
+    links_move(c, &m);
     for (unsigned i = 0; i < b->fixes_count; i++) {
         fix_apply(&m, &b->fixes[i]);
     }

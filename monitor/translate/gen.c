@@ -47,11 +47,9 @@ bool gen_fast_flagless(void)
 /* From the next emitted byte on, host code belongs to the current instruction. */
 void gen_site(struct gen *g)
 {
-    uint32_t host = g->e.p - g->c->rw;
-    struct site s = {host, g->in->offset, g->in->offset + g->in->d.length};
-    if (g->sites_count && g->sites[g->sites_count - 1].guest == s.guest &&
-        (g->sites[g->sites_count - 1].host < cache_region(g->c)->end) ==
-            (host < cache_region(g->c)->end)) {
+    struct site s = {block_at(g->b, g->e.p - g->c->rw), g->in->offset, g->in->d.length};
+    const struct site *last = &g->sites[g->sites_count - 1];
+    if (g->sites_count && last->guest == s.guest && !((last->at ^ s.at) & SITE_COLD)) {
         return;
     }
     if (g->sites_count < MAX_SITES) {
@@ -685,6 +683,7 @@ struct block *block_translate_bytes(struct vcpu *v, uint64_t linear, uint32_t mo
     b->mode = mode_number;
     b->code = r->used;
     b->link = r->links + r->links_count;
+    b->cold = r->cold;
     g->e = (struct emitter){c->rw + r->used, c->rw + r->end};
     g->loop.wanted = loop_wanted(g, rip);
     unsigned size = gen_instructions(g);
@@ -698,7 +697,6 @@ struct block *block_translate_bytes(struct vcpu *v, uint64_t linear, uint32_t mo
         gen_exit(g, g->next_rip);
     }
     b->code_end = g->e.p - c->rw;
-    b->cold = r->cold;
     g->e = (struct emitter){c->rw + r->cold, c->rw + r->cold_end};
     gen_slow_paths(g);
     gen_stubs(g);

@@ -65,7 +65,9 @@ static bool linkable(const struct gen *g, uint64_t rip)
 static struct link *link_new(struct gen *g, uint8_t *patch, uint64_t rip)
 {
     struct link *link = &g->b->link[g->b->links++];
-    *link = (struct link){.patch = patch - g->c->rw, .from = g->b, .target = rip_linear(g, rip)};
+    *link = (struct link){.patch = patch - (g->c->rw + g->b->code),
+                          .from = g->b,
+                          .target = rip_linear(g, rip)};
     return link;
 }
 
@@ -117,18 +119,15 @@ void gen_exit_lookup(struct gen *g, uint64_t rip)
 void gen_stubs(struct gen *g)
 {
     struct emitter *e = &g->e;
+    const uint8_t *cold = g->c->rw + g->b->cold;
     for (unsigned i = 0; i < g->stubs; i++) {
         struct stub *s = &g->stub[i];
         emit_patch32(s->jump, e->p);
-        s->link->stub = e->p - g->c->rw;
+        s->link->stub = e->p - cold;
         gen_mov_rip(g, R14, s->target);
-        emit16(e, 0xbf49); /* mov r15, imm64 */
-        gen_fix(g, e->p, FIX_LINK);
-        emit64(e, (uint64_t)s->link);
-        jump_thunk(g, g->c->thunk_link);
-        s->link->look = e->p - g->c->rw;
-        gen_mov_rip(g, R14, s->target);
-        jump_thunk(g, g->c->thunk_jump[g->slot]);
+        s->link->call = e->p - cold;
+        link_ask(g->c, s->link);
+        e->p += LINK_CALL;
     }
 }
 

@@ -678,7 +678,7 @@ static void slow_access(struct gen *g, struct slow *s)
 static void slow_window(struct gen *g, const struct slow *s)
 {
     struct emitter *e = &g->e;
-    const uint8_t *rw = g->c->rw;
+    const uint8_t *code = g->c->rw + g->b->code, *cold = g->c->rw + g->b->cold;
     const struct address *a = &s->address;
     if (s->jump) {
         gen_patch_to(g, s->jump, e->p);
@@ -691,7 +691,7 @@ static void slow_window(struct gen *g, const struct slow *s)
         gen_call_thunk(g, g->c->thunk_anchor);
     }
     g->window_sites[g->window_sites_count++] =
-        (struct window_site){s->op - rw, s->op_end - rw, e->p - rw, s->kept};
+        (struct window_site){s->op - code, s->op_end - s->op, e->p - cold, s->kept};
     if (s->direct) {
         address_make(g, a);
     }

@@ -40,9 +40,37 @@ static struct linked_page *page_slot(struct vcpu *v, uint64_t linear, uint32_t s
     return free ? free : &v->linked[(h + page % PROBES) % LINKED_PAGES];
 }
 
+static uint8_t *link_jump(const struct code_cache *c, const struct link *l)
+{
+    return c->rw + l->from->code + l->patch;
+}
+
+static void call_set(struct code_cache *c, const struct link *l, uint8_t opcode, uint8_t *thunk)
+{
+    uint8_t *at = c->rw + l->from->cold + l->call;
+    *at = opcode;
+    emit_patch32(at + 1, c->rw + (thunk - c->rx));
+}
+
+void link_ask(struct code_cache *c, const struct link *l)
+{
+    call_set(c, l, 0xe8, c->thunk_link);
+}
+
+struct link *link_of_call(struct code_cache *c, uint32_t offset)
+{
+    struct block *b = block_find_host(c, offset - 1);
+    for (unsigned i = 0; b && i < b->links; i++) {
+        if (b->cold + b->link[i].call + LINK_CALL == offset) {
+            return &b->link[i];
+        }
+    }
+    return NULL;
+}
+
 void link_detach(struct code_cache *c, struct link *l)
 {
-    emit_patch32(c->rw + l->patch, c->rw + l->stub);
+    emit_patch32(link_jump(c, l), c->rw + l->from->cold + l->stub);
     l->to = NULL;
     *l->in_at = l->in_next;
     if (l->in_next) {
@@ -161,7 +189,7 @@ static void link_enter(struct link *link, struct block *to)
 void link_close(struct code_cache *c, struct link *link, const uint8_t *code)
 {
     link_enter(link, link->from);
-    emit_patch32(c->rw + link->patch, code);
+    emit_patch32(link_jump(c, link), code);
 }
 
 void link_make(struct vcpu *v, struct link *link, struct block *to)
@@ -176,7 +204,7 @@ void link_make(struct vcpu *v, struct link *link, struct block *to)
     bool crossed = page_crossed(link, to);
     if (to->page[1] != ~0ull ||
         (crossed ? !(page = page_note(v, to)) : to->page[0] != link->from->page[0])) {
-        emit_patch32(c->rw + link->patch, c->rw + link->look);
+        call_set(c, link, 0xe9, c->thunk_jump[to->mode % JUMP_SLOTS]); /* the jump table, then */
         return;
     }
     link_enter(link, to);
@@ -188,5 +216,5 @@ void link_make(struct vcpu *v, struct link *link, struct block *to)
         }
         page->links = link;
     }
-    emit_patch32(c->rw + link->patch, c->rw + to->code);
+    emit_patch32(link_jump(c, link), c->rw + to->code);
 }

@@ -130,9 +130,11 @@ static void generate_finish(struct vcpu *v, struct emitter *e)
 }
 
 /* A jump with nothing on the stack: save, call C, which does not return. */
-static void generate_noreturn(struct vcpu *v, struct emitter *e, uint8_t **thunk, void *fn)
+static void generate_noreturn(struct vcpu *v, struct emitter *e, uint8_t **thunk, const char *first,
+                              unsigned size, void *fn)
 {
     *thunk = thunk_start(v, e);
+    emit_bytes(e, first, size);
     emit_save_all(e);
     emit_load(e, RDI, FIELD(self));
     emit_mov(e, RSI, R14);
@@ -142,7 +144,7 @@ static void generate_noreturn(struct vcpu *v, struct emitter *e, uint8_t **thunk
     emit8(e, 0xcc);
 }
 
-static _Noreturn void link_missed(struct vcpu *v, uint64_t linear, struct link *link);
+static _Noreturn void link_missed(struct vcpu *v, uint64_t rip, uint64_t call);
 static _Noreturn void indirect_missed(struct vcpu *v, uint64_t linear);
 static _Noreturn void stopped(struct vcpu *v, uint64_t linear);
 static _Noreturn void host_fault(struct vcpu *v, uint64_t vector);
@@ -229,10 +231,10 @@ void thunks_generate(struct vcpu *v)
     generate_call(v, &e);
     generate_mem(v, &e);
     generate_finish(v, &e);
-    generate_noreturn(v, &e, &c->thunk_link, link_missed);
-    generate_noreturn(v, &e, &c->thunk_indirect, indirect_missed);
-    generate_noreturn(v, &e, &c->thunk_stop, stopped);
-    generate_noreturn(v, &e, &c->thunk_fault, host_fault);
+    generate_noreturn(v, &e, &c->thunk_link, "\x41\x5f", 2, link_missed); /* pop r15 */
+    generate_noreturn(v, &e, &c->thunk_indirect, "", 0, indirect_missed);
+    generate_noreturn(v, &e, &c->thunk_stop, "", 0, stopped);
+    generate_noreturn(v, &e, &c->thunk_fault, "", 0, host_fault);
     for (unsigned i = 0; i < JUMP_SLOTS; i++) {
         generate_jump(v, &e, i);
     }
@@ -243,17 +245,18 @@ void thunks_generate(struct vcpu *v)
 }
 
 /* R14 holds the instruction pointer (architectural: without the CS base), as in the next two. */
-static void link_missed(struct vcpu *v, uint64_t rip, struct link *link)
+static void link_missed(struct vcpu *v, uint64_t rip, uint64_t call)
 {
     v->rip = rip;
     v->ret_pc = 0;
     struct code_cache *c = v->cache;
+    struct link *link = link_of_call(c, call - (uint64_t)c->rx);
     uint64_t flushes = c->flushes;
     uint8_t *code = block_resolve(v);
     if (c->flushes != flushes) {
         cpu_resume(v); /* the link is gone */
     }
-    if (v->resolved && c->rx + v->resolved->code == code) {
+    if (link && v->resolved && c->rx + v->resolved->code == code) {
         link_make(v, link, v->resolved);
     }
     void (*go)(void *code, struct vcpu *v) = (void (*)(void *, struct vcpu *))c->thunk_go;

@@ -167,13 +167,13 @@ static void signal_pass_on(int sig, siginfo_t *info, void *context)
     }
 }
 
-/* The windowed access that host code at `pc` makes, or NULL. */
-static const struct window_site *window_site_at(struct vcpu *v, uint32_t pc)
+/* The windowed access that host code at `pc`, in this block, makes, or NULL. */
+static const struct window_site *window_site_at(const struct block *b, uint32_t pc)
 {
-    const struct block *b = block_find_host(v->cache, pc);
     for (unsigned i = 0; b && i < b->window_sites_count; i++) {
-        if (pc >= b->window_sites[i].op && pc < b->window_sites[i].op_end) {
-            return &b->window_sites[i];
+        const struct window_site *s = &b->window_sites[i];
+        if (pc >= b->code + s->op && pc < b->code + s->op + s->size) {
+            return s;
         }
     }
     return NULL;
@@ -192,14 +192,16 @@ static bool window_signal(struct vcpu *v, greg_t *regs)
     if (!gp && window_fault(v, host, regs[REG_ERR] & 2)) {
         return true;
     }
-    const struct window_site *s = window_site_at(v, regs[REG_RIP] - (uint64_t)v->cache->rx);
+    uint32_t pc = regs[REG_RIP] - (uint64_t)v->cache->rx;
+    const struct block *b = block_find_host(v->cache, pc);
+    const struct window_site *s = window_site_at(b, pc);
     if (!s) {
         return false;
     }
     if (s->kept) {
         regs[REG_R14] = (greg_t)v->tmp[4];
     }
-    regs[REG_RIP] = (greg_t)(v->cache->rx + s->stub);
+    regs[REG_RIP] = (greg_t)(v->cache->rx + b->cold + s->stub);
     v->count.window_detours++;
     return true;
 }
