@@ -786,8 +786,8 @@ static void translate_destroy(struct engine *engine)
 static struct engine *translate_create(const struct engine_config *config, GError **error)
 {
     options_parse(config->options);
-    if (!translate_options.cache_size) { /* about 80 MiB for the whole machine */
-        translate_options.cache_size = CLAMP(80 / MAX(config->cpus, 1), 6, 80) << 20;
+    if (!translate_options.cache_size) { /* for the whole machine; its records take as much again */
+        translate_options.cache_size = CLAMP(52 / MAX(config->cpus, 1), 6, 52) << 20;
     }
     struct translate *t = g_new0(struct translate, 1);
     t->ops = &translate_engine;

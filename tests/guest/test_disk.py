@@ -43,6 +43,19 @@ def wait_unlocked(path):
     wait(free, 10, "the image to be free")
 
 
+def own_memory(pid):
+    """What a monitor takes beside its guest's RAM, in MiB."""
+    total, ram = 0, False
+    with open("/proc/%d/smaps" % pid) as smaps:
+        for line in smaps:
+            words = line.split()
+            if not words[0].endswith(":"):
+                ram = "memfd:ringside-ram" in line
+            elif words[0] == "Pss:" and not ram:
+                total += int(words[1])
+    return total >> 10
+
+
 def boots(bench, cpus):
     disk = overlay(bench)
     m = bench.machine(disk=disk, memory="1G", cpus=cpus)
@@ -51,6 +64,9 @@ def boots(bench, cpus):
     m.type("nproc; uname -m; echo $((6*7)) > /root/answer; cat /root/answer\\n")
     text = m.wait_text(["x86_64", "42"], 30)
     check(re.search(r"^%d$" % cpus, text, re.M), "not %d processors:\n%s" % (cpus, text))
+    memory = own_memory(m.pid())
+    note("%d MiB beside the guest's RAM" % memory)
+    check(memory < 150 or cpus > 1, "the monitor takes %d MiB of its own" % memory)
     m.keep_picture("debian-%d" % cpus)
     m.type("poweroff\\n")
     m.wait_state("off", 90)
