@@ -685,20 +685,28 @@ uint64_t helper_window_miss(struct vcpu *v, uint64_t linear, uint64_t info)
 
 /* --- resolving --- */
 
+/* The block itself, which is likely to be in no cache of the host's, is not looked at. */
+static struct block *block_recent(struct vcpu *v, uint64_t linear, uint64_t page, uint32_t mode,
+                                  uint32_t *code)
+{
+    const struct resolved *r = recent_slot(v, linear, page, mode);
+    *code = r->code;
+    return r->linear == linear && r->page == page && r->mode == mode ? r->block : NULL;
+}
+
 static struct block *block_lookup(struct vcpu *v, uint64_t linear, uint64_t page, uint32_t mode)
 {
     struct code_cache *c = v->cache;
-    struct resolved *r = recent_slot(v, linear, page, mode);
-    if (r->linear == linear && r->page == page && r->mode == mode && r->block) {
-        return r->block;
-    }
     uint64_t key = block_key(linear, page, mode), tag = key_tag(key);
     const uint64_t *ways = c->hash[key >> (64 - BLOCK_HASH_BITS)];
     for (unsigned i = 0; i < BLOCK_WAYS && ways[i]; i++) {
         struct block *b = tagged_block(ways[i]);
         if ((ways[i] & 0xffffull << 48) == tag && b->linear == linear && b->page[0] == page &&
             b->mode == mode) {
-            *r = (struct resolved){linear, page, b, mode};
+            if (b->page[1] == ~0ull) {
+                *recent_slot(v, linear, page, mode) =
+                    (struct resolved){linear, page, b, mode, b->code};
+            }
             return b;
         }
     }
@@ -778,6 +786,32 @@ static const uint8_t *second_page(struct vcpu *v, uint64_t linear, uint64_t *pag
     return host ? host : no_memory;
 }
 
+/* Found, copied or translated; it may come back invalid. `host` is at `linear`. */
+static struct block *block_obtain(struct vcpu *v, uint64_t linear, uint32_t mode,
+                                  const uint8_t *host, uint64_t page, bool global)
+{
+    uint64_t page2 = 0;
+    struct block *b = block_lookup(v, linear, page, mode);
+    if (b && b->page[1] != ~0ull) {
+        second_page(v, linear, &page2);
+        if (page2 != b->page[1]) {
+            block_drop(v, b);
+            b = NULL;
+        }
+    }
+    if (!b) {
+        b = block_from_other(v, linear, page, mode, global);
+    }
+    if (!b) {
+        b = block_make(v, linear, mode, host, page, NULL, 0, global);
+    }
+    if (!b) {
+        const uint8_t *second = second_page(v, linear, &page2);
+        b = block_make(v, linear, mode, host, page, second, page2, global);
+    }
+    return b;
+}
+
 static void check_fetch(struct vcpu *v, uint64_t linear)
 {
     const struct segment *cs = &v->seg[CPU_CS];
@@ -832,7 +866,7 @@ void *block_resolve(struct vcpu *v)
         v->single_pending = true;
         v->pending_dr6 |= DR6_BS;
     }
-    uint64_t gpa, page, page2 = 0;
+    uint64_t gpa, page;
     bool global, pending = v->single_pending;
     v->single_pending = false; /* a fetch fault comes before the trap */
     const uint8_t *host = mem_fetch(v, linear, &gpa, &global);
@@ -842,33 +876,21 @@ void *block_resolve(struct vcpu *v)
     page = (host - v->engine->pool) & ~0xfffull;
     unsigned mode = mode_intern(v, flags, cs_base);
     unsigned slot = jump_slot_for(v, mode);
-    struct block *b = block_lookup(v, linear, page, mode);
-    if (b && b->page[1] != ~0ull) {
-        second_page(v, linear, &page2);
-        if (page2 != b->page[1]) {
-            block_drop(v, b);
-            b = NULL;
-        }
-    }
+    uint32_t place;
+    struct block *b = block_recent(v, linear, page, mode, &place);
     if (!b) {
-        b = block_from_other(v, linear, page, mode, global);
-    }
-    if (!b) {
-        b = block_make(v, linear, mode, host, page, NULL, 0, global);
-        if (!b) {
-            const uint8_t *second = second_page(v, linear, &page2);
-            b = block_make(v, linear, mode, host, page, second, page2, global);
+        b = block_obtain(v, linear, mode, host, page, global);
+        if (!b->valid) { /* another CPU wrote there meanwhile */
+            v->single_pending = held;
+            cpu_resume(v);
         }
-    }
-    if (!b->valid) { /* another CPU wrote there meanwhile */
-        v->single_pending = held;
-        cpu_resume(v);
+        place = b->code;
     }
     v->single_pending = pending;
     v->shadow = false;
     v->flags_sys &= ~(uint64_t)FLAG_RF; /* it was for this instruction */
     v->resolved = b;
-    void *code = c->rx + b->code;
+    void *code = c->rx + place;
     if (!(flags & (MODE_STEP | MODE_TF | MODE_DEBUG))) {
         jump_install(v, slot, v->rip, code, global);
     }

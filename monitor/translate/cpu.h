@@ -189,8 +189,8 @@ struct jump_entry {
  * of CR3. */
 struct resolved {
     uint64_t linear, page;
-    struct block *block;
-    uint32_t mode;
+    struct block *block; /* in one page */
+    uint32_t mode, code;
 };
 #define RESOLVED_SIZE 8192u
 
