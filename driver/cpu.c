@@ -26,7 +26,7 @@ static int cpu_release(struct inode *inode, struct file *file)
 	return 0;
 }
 
-/* Pages are pinned in the caller's memory, so it must be the machine's maker. */
+/* The guest's memory is the caller's, so it must be the machine's maker. */
 static long cpu_ioctl(struct file *file, unsigned int number, unsigned long argument)
 {
 	struct rs_cpu *cpu = file->private_data;

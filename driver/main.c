@@ -7,6 +7,7 @@
  */
 #include <linux/anon_inodes.h>
 #include <linux/cpu.h>
+#include <linux/debugfs.h>
 #include <linux/miscdevice.h>
 #include <linux/module.h>
 #include <linux/syscore_ops.h>
@@ -194,6 +195,16 @@ static struct miscdevice device = {
 	.mode = 0660,
 };
 
+/* How many pages guests have now; for tests. */
+static struct dentry *figures;
+
+static void figures_show(void)
+{
+	figures = debugfs_create_dir("ringside", NULL);
+	debugfs_create_atomic_t("pages_4k", 0444, figures, &rs_pages[0]);
+	debugfs_create_atomic_t("pages_2m", 0444, figures, &rs_pages[1]);
+}
+
 static int __init ringside_init(void)
 {
 	int error;
@@ -212,13 +223,16 @@ static int __init ringside_init(void)
 	if (error) {
 		unregister_syscore_ops(&hardware_syscore);
 		rs_vendor->exit();
+		return error;
 	}
-	return error;
+	figures_show();
+	return 0;
 }
 
 /* Files hold the module, so there is no machine left. */
 static void __exit ringside_exit(void)
 {
+	debugfs_remove(figures);
 	misc_deregister(&device);
 	unregister_syscore_ops(&hardware_syscore);
 	rs_vendor->exit();

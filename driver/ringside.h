@@ -3,7 +3,7 @@
  * The driver's own structures. Small on purpose: it switches worlds, keeps the second-level page tables and
  * delivers events; everything else is the monitor's.
  *
- * Locks: hardware_lock (main.c) > machine.lock > nothing. A CPU's run page is shared with its process, which may
+ * Locks: hardware_lock (main.c) > machine.lock > those of the process's memory > machine.tables_lock. A CPU's run page is shared with its process, which may
  * change it at any time: each field is read once and checked after it was read.
  */
 #ifndef RINGSIDE_H
@@ -13,6 +13,7 @@
 #include <linux/kref.h>
 #include <linux/list.h>
 #include <linux/mm.h>
+#include <linux/mmu_notifier.h>
 #include <linux/mutex.h>
 #include <linux/percpu.h>
 #include <linux/types.h>
@@ -20,6 +21,7 @@
 #include "ringside_abi.h"
 
 #define RS_MAX_MAPPED (1ull << 40) /* bytes, of all of a machine's regions */
+#define RS_PIECE (1ull << 28) /* bytes whose entries are taken back at once */
 
 struct rs_region {
 	struct list_head link;
@@ -31,11 +33,15 @@ struct rs_region {
 struct rs_machine {
 	struct kref refs; /* its file, and each of its CPUs */
 	struct mm_struct *mm;
-	struct mutex lock; /* regions, tables, cpus */
+	struct mmu_notifier notifier; /* of what the kernel does with that */
+	struct mutex lock; /* regions, making of tables, cpus */
+	spinlock_t tables_lock; /* entries; the list of regions is changed under both */
+	unsigned int invalidating; /* changes of the process's page tables that go on, under tables_lock */
+	u64 invalidated; /* and that have ended */
 	struct list_head regions;
 	unsigned int region_count, cpus;
-	u64 mapped; /* bytes of all regions, as accounted */
-	u64 *root; /* of the second-level page tables */
+	u64 mapped; /* bytes of all regions */
+	u64 *root, *spare; /* of the second-level page tables, and a table for them */
 	/* Grows when an entry is taken back; a CPU compares it each time before it enters the guest. */
 	atomic64_t tables;
 };
@@ -89,6 +95,8 @@ struct rs_vendor {
 	enum rs_next (*exited)(struct rs_cpu *cpu);
 	/* Bits of the second-level tables' entries: of one that leads to a table, and to a page. */
 	u64 entry_table, entry_page;
+	/* Whether pages may have 2 MiB. */
+	bool (*large)(void);
 };
 
 extern const struct rs_vendor rs_svm, rs_vmx;
@@ -99,6 +107,7 @@ int rs_hardware_get(void);
 void rs_hardware_put(void);
 
 /* memory.c */
+extern atomic_t rs_pages[2];
 struct rs_machine *rs_machine_create(void);
 void rs_machine_put(struct rs_machine *machine);
 int rs_map(struct rs_machine *machine, const struct ringside_region *region);

@@ -65,6 +65,11 @@ static u32 svm_features(void)
 	       (boot_cpu_has(X86_FEATURE_OSXSAVE) ? RINGSIDE_HAS_XSAVE : 0);
 }
 
+static bool svm_large(void)
+{
+	return true;
+}
+
 static int svm_enable(void)
 {
 	struct svm_host *host = this_cpu_ptr(&svm_host);
@@ -522,4 +527,5 @@ const struct rs_vendor rs_svm = {
 	.exited = svm_exited,
 	.entry_table = ENTRY_TABLE,
 	.entry_page = ENTRY_PAGE,
+	.large = svm_large,
 };

@@ -55,6 +55,7 @@ module_param(turn_limit, uint, 0444);
 MODULE_PARM_DESC(turn_limit, "VT-x: ticks of the preemption timer after which a guest's turn ends (0: it need not; for emulators)");
 
 static u32 revision, pin, primary, secondary, exits, entries;
+static bool large; /* EPT has pages of 2 MiB */
 u64 vmx_cr4_owned;
 
 const u32 vmx_switched[VMX_SWITCHED] = { MSR_STAR, MSR_LSTAR, MSR_CSTAR, MSR_SYSCALL_MASK, MSR_KERNEL_GS_BASE };
@@ -171,6 +172,7 @@ static int vmx_probe(void)
 		return lacking("EPT with unrestricted guests");
 	if (rdmsrl_safe(MSR_IA32_VMX_EPT_VPID_CAP, &ept) || (ept & NEEDED_EPT) != NEEDED_EPT)
 		return lacking("EPT with four levels, write-back memory and INVEPT");
+	large = ept & VMX_EPT_2MB_PAGE_BIT;
 	revision = basic & 0x7fffffff;
 	rdmsrl(MSR_IA32_VMX_CR4_FIXED1, vmx_cr4_owned);
 	vmx_cr4_owned &= CR4_OWNED;
@@ -180,6 +182,11 @@ static int vmx_probe(void)
 static u32 vmx_features(void)
 {
 	return RINGSIDE_HAS_NEXT_RIP | (boot_cpu_has(X86_FEATURE_OSXSAVE) ? RINGSIDE_HAS_XSAVE : 0);
+}
+
+static bool vmx_large(void)
+{
+	return large;
 }
 
 static int vmx_enable(void)
@@ -758,4 +765,5 @@ const struct rs_vendor rs_vmx = {
 	.exited = vmx_exited,
 	.entry_table = EPT_TABLE,
 	.entry_page = EPT_PAGE,
+	.large = vmx_large,
 };

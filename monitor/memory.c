@@ -123,6 +123,11 @@ void memory_free(struct memory *mem)
     g_free(mem);
 }
 
+void memory_large_pages(struct memory *mem)
+{
+    madvise(mem->base, mem->max, MADV_HUGEPAGE); /* advice: nothing is lost if it is not taken */
+}
+
 uint8_t *memory_alloc(struct memory *mem, uint64_t size, const char *name)
 {
     uint8_t *p = mem->base + mem->used;

@@ -44,6 +44,10 @@ void memory_free(struct memory *mem);
  * logs and state files. NULL when the pool is full. */
 uint8_t *memory_alloc(struct memory *mem, uint64_t size, const char *name);
 
+/* Asks the host for pages of 2 MiB from now on, which engines that use the processor's second-level tables
+ * gain by. Linux gives them where /sys/kernel/mm/transparent_hugepage/shmem_enabled is advise or more. */
+void memory_large_pages(struct memory *mem);
+
 uint8_t *memory_pool_base(struct memory *mem);
 uint64_t memory_pool_size(struct memory *mem); /* bytes handed out so far */
 uint64_t memory_pool_max(struct memory *mem);  /* what it may grow to */

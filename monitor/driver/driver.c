@@ -13,7 +13,6 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -474,30 +473,6 @@ static bool failed(GError **error, const char *what)
     return false;
 }
 
-/* Guest memory is locked: as much as the user may. */
-static bool memory_allowed(const struct driver_engine *d, GError **error)
-{
-    struct rlimit limit;
-    uint64_t bytes = memory_pool_size(d->memory);
-
-    if (geteuid() == 0 || getrlimit(RLIMIT_MEMLOCK, &limit) < 0) {
-        return true;
-    }
-    limit.rlim_cur = limit.rlim_max;
-    setrlimit(RLIMIT_MEMLOCK, &limit);
-    if (bytes <= limit.rlim_cur) {
-        return true;
-    }
-    g_set_error(error, DRIVER_ENGINE_ERROR, 1,
-                "The machine needs %" G_GUINT64_FORMAT
-                " MiB of memory that Ringside's driver may lock, and you may lock "
-                "%" G_GUINT64_FORMAT
-                " MiB: raise the limit with a file in /etc/security/limits.d (\"%s - memlock "
-                "unlimited\"), then log out and in again; or use engine=translate.",
-                bytes >> 20, (uint64_t)limit.rlim_cur >> 20, g_get_user_name());
-    return false;
-}
-
 static bool machine_create(struct driver_engine *d, GError **error)
 {
     struct ringside_info info;
@@ -567,7 +542,7 @@ static struct engine *engine_create(const struct engine_config *config, GError *
     pthread_mutex_init(&d->lock, NULL);
     pthread_cond_init(&d->changed, NULL);
     slots_init(&d->slots, &driver_slots_ops, d, "driver", d->memory, RINGSIDE_MAX_REGIONS);
-    ok = memory_allowed(d, error) && machine_create(d, error) && stepper_create(d, config, error);
+    ok = machine_create(d, error) && stepper_create(d, config, error);
     for (unsigned i = 0; ok && i < d->cpus; i++) {
         ok = cpu_create(d, i, error);
     }
@@ -576,6 +551,7 @@ static struct engine *engine_create(const struct engine_config *config, GError *
         return NULL;
     }
     sigaction(KICK_SIGNAL, &action, NULL);
+    memory_large_pages(d->memory);
     slots_update(&d->slots);
     return (struct engine *)d;
 }

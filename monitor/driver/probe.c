@@ -8,14 +8,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/ioctl.h>
-#include <sys/resource.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
 #include "../../driver/ringside_abi.h"
 
 #define DEVICE       "/dev/ringside"
-#define LEAST_LOCKED (256ull << 20) /* of a machine that is of any use */
 
 /* --- gathering --- */
 
@@ -71,8 +69,6 @@ static void try_device(struct driver_facts *f)
 
 void driver_facts_gather(struct driver_facts *f)
 {
-    struct rlimit limit = {0};
-
     *f = (struct driver_facts){0};
     gather_cpu(f);
     f->node = exists(DEVICE);
@@ -82,8 +78,6 @@ void driver_facts_gather(struct driver_facts *f)
     f->holder = exists("/sys/module/vboxdrv") ? "VirtualBox"
                 : exists("/sys/module/vmmon") ? "VMware"
                                               : NULL;
-    getrlimit(RLIMIT_MEMLOCK, &limit);
-    f->lockable = geteuid() == 0 ? UINT64_MAX : limit.rlim_max;
     if (f->node && (f->svm || f->vmx)) {
         try_device(f);
     }
@@ -156,15 +150,6 @@ enum driver_problem driver_explain(const struct driver_facts *f, char **s)
     }
     if (f->create_errno) {
         return explain_no_machine(f, s);
-    }
-    if (f->lockable < LEAST_LOCKED) {
-        *s = g_strdup_printf("You may lock only %" G_GUINT64_FORMAT
-                             " MiB of memory, and Ringside's driver locks its guests': allow "
-                             "more with a file in /etc/security/limits.d (\"%s - memlock "
-                             "unlimited\"), then log out and in "
-                             "again.",
-                             f->lockable >> 20, g_get_user_name());
-        return DRIVER_NO_LOCKING;
     }
     return DRIVER_WORKS;
 }

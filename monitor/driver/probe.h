@@ -8,7 +8,6 @@
 
 #include <glib.h>
 #include <stdbool.h>
-#include <stdint.h>
 
 struct driver_facts {
     bool svm, vmx;                /* CPUID's word */
@@ -18,7 +17,6 @@ struct driver_facts {
     bool same_version;
     const char *holder; /* who else may use the hardware: "VirtualBox", NULL */
     bool kvm;           /* KVM's module is loaded */
-    uint64_t lockable;  /* bytes that the user may lock */
 };
 
 enum driver_problem {
@@ -28,7 +26,6 @@ enum driver_problem {
     DRIVER_NO_PERMISSION,
     DRIVER_HELD,
     DRIVER_OTHER_VERSION,
-    DRIVER_NO_LOCKING,
     DRIVER_BROKEN
 };
 

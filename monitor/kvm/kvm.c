@@ -466,6 +466,7 @@ static struct engine *engine_create(const struct engine_config *config, GError *
         engine_destroy((struct engine *)k);
         return NULL;
     }
+    memory_large_pages(k->memory);
     kvm_memory_changed((struct engine *)k);
     return (struct engine *)k;
 }

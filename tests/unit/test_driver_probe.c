@@ -15,13 +15,13 @@ struct sentence_case {
     const char *says[3]; /* all of these words */
 };
 
-#define GOOD .svm = true, .node = true, .loaded = true, .same_version = true, .lockable = UINT64_MAX
+#define GOOD .svm = true, .node = true, .loaded = true, .same_version = true
 
 static const struct sentence_case cases[] = {
     {"works", {GOOD}, DRIVER_WORKS, {NULL}},
     {"no-hardware", {0}, DRIVER_NO_HARDWARE, {"shows no VT-x or AMD-V"}},
     {"works-with-intel",
-     {.vmx = true, .node = true, .loaded = true, .same_version = true, .lockable = UINT64_MAX},
+     {.vmx = true, .node = true, .loaded = true, .same_version = true},
      DRIVER_WORKS,
      {NULL}},
     {"not-loaded-intel",
@@ -53,10 +53,6 @@ static const struct sentence_case cases[] = {
      DRIVER_HELD,
      {"VirtualBox holds the processor's AMD-V"}},
     {"broken", {GOOD, .create_errno = ENOMEM}, DRIVER_BROKEN, {"cannot make a machine"}},
-    {"locking",
-     {.svm = true, .node = true, .loaded = true, .same_version = true, .lockable = 8 << 20},
-     DRIVER_NO_LOCKING,
-     {"only 8 MiB", "limits.d", "memlock"}},
 };
 
 static void test_sentence(gconstpointer data)

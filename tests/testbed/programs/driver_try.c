@@ -5,7 +5,9 @@
  *   driver_try guest            small real-mode guests; every outcome is checked
  *   driver_try hold             makes a machine that runs for ever, says HOLDING
  *   driver_try fuzz N SEED      N random ioctls, of all files, with random and half-right arguments
- *   driver_try limit            more memory than RLIMIT_MEMLOCK allows is refused
+ *   driver_try memory           what the kernel does with the process's memory, and pages of 2 MiB (reads debugfs)
+ *   driver_try unlocked         a machine needs no memory that is locked
+ *   driver_try touch            has a guest with 64 MiB that it has written to, says HOLDING
  *   driver_try kvm              has a machine of KVM's for ever, says HOLDING KVM
  */
 #include <errno.h>
@@ -21,6 +23,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "../../../driver/ringside_abi.h"
@@ -498,14 +501,235 @@ static void fuzz(unsigned long rounds)
     printf("FUZZED %lu, %lu worked\n", rounds, worked);
 }
 
-static void limit(void)
+/* --- memory --- */
+
+#define LARGE 0x200000u
+#define AT    0x200000u /* where the guest has `big` */
+
+/* 2 MiB pieces of memory that the kernel may make in one. */
+static uint8_t *large_memory(size_t size)
+{
+    uint8_t *p = mmap(NULL, size + LARGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    check(p != MAP_FAILED, "large memory");
+    p += -(uintptr_t)p & (LARGE - 1);
+    check(madvise(p, size, MADV_HUGEPAGE) == 0, "MADV_HUGEPAGE");
+    return p;
+}
+
+static long figure(const char *name)
+{
+    char path[80];
+    long value = -1;
+    FILE *file;
+
+    snprintf(path, sizeof path, "/sys/kernel/debug/ringside/%s", name);
+    file = fopen(path, "r");
+    check(file && fscanf(file, "%ld", &value) == 1, path);
+    fclose(file);
+    return value;
+}
+
+static struct ringside_region region_at(uint64_t gpa, uint64_t size, void *address, uint32_t flags)
+{
+    return (struct ringside_region){.gpa = gpa, .size = size, .address = (uintptr_t)address, .flags = flags};
+}
+
+/* 32-bit code with flat segments; no paging. */
+static void flat_put(struct machine *m, const void *code, size_t size)
+{
+    code_put(m, code, size);
+    flat_segments(m->run, 0xc9b);
+    m->run->state.cr0 = 0x11;
+}
+
+/* inc dword [esi]; mov eax,[esi]; hlt: what is there then. */
+static uint32_t guest_adds(struct machine *m, uint32_t at)
+{
+    static const uint8_t code[] = {0xff, 6, 0x8b, 6, 0xf4};
+
+    flat_put(m, code, sizeof code);
+    m->run->state.gpr[6] = at;
+    check(run(m) == RINGSIDE_EXIT_HLT, "the guest that adds to memory");
+    return (uint32_t)m->run->state.gpr[0];
+}
+
+static volatile uint32_t *word(uint8_t *big, uint32_t at)
+{
+    return (volatile uint32_t *)(big + at - AT);
+}
+
+static void large_pages(struct machine *m)
+{
+    uint8_t *big = large_memory(2 * LARGE);
+    struct ringside_region region = region_at(AT, 2 * LARGE, big, 0);
+
+    check(ioctl(m->machine, RINGSIDE_MAP, &region) == 0, "map large memory");
+    check(guest_adds(m, AT + 0x5008) == 1 && guest_adds(m, AT + 0x1ff000) == 1 && figure("pages_2m") == 1, "one large page");
+    check(guest_adds(m, AT + LARGE) == 1 && figure("pages_2m") == 2, "two of them");
+    check(*word(big, AT + 0x5008) == 1 && *word(big, AT + LARGE) == 1 && *word(big, AT + 0x5000) == 0, "are the process's");
+    check(madvise(big + 0x5000, 4096, MADV_DONTNEED) == 0 && figure("pages_2m") == 1, "a piece goes, and the large page");
+    check(guest_adds(m, AT + 0x5008) == 1 && guest_adds(m, AT + 0x1ff000) == 2 && figure("pages_2m") == 1,
+          "the rest comes back in small pages");
+    check(ioctl(m->machine, RINGSIDE_UNMAP, &region) == 0 && figure("pages_2m") == 0, "unmap");
+    region = region_at(AT + 4096, LARGE, big + LARGE, 0);
+    check(ioctl(m->machine, RINGSIDE_MAP, &region) == 0 && guest_adds(m, AT + 4096) == 2 && figure("pages_2m") == 0,
+          "what does not lie alike is small");
+    check(ioctl(m->machine, RINGSIDE_UNMAP, &region) == 0, "unmap");
+    region = region_at(AT + LARGE, LARGE - 4096, big + LARGE, 0);
+    check(ioctl(m->machine, RINGSIDE_MAP, &region) == 0 && guest_adds(m, AT + LARGE) == 3 && figure("pages_2m") == 0,
+          "what has no whole 2 MiB, too");
+    check(ioctl(m->machine, RINGSIDE_UNMAP, &region) == 0, "unmap");
+}
+
+static void large_dirty(struct machine *m)
+{
+    uint8_t *big = large_memory(LARGE);
+    uint64_t bits[8];
+    struct ringside_region region = region_at(AT, LARGE, big, RINGSIDE_REGION_LOG);
+    struct ringside_dirty dirty = {.gpa = AT, .size = LARGE, .bitmap = (uintptr_t)bits};
+
+    check(ioctl(m->machine, RINGSIDE_MAP, &region) == 0, "map large memory with a log");
+    for (unsigned i = 1; i < 4; i++) {
+        check(guest_adds(m, AT + 0x41000) == i && ioctl(m->machine, RINGSIDE_DIRTY, &dirty) == 0, "a write is recorded");
+        check(bits[0] == 0 && bits[1] == 2 && bits[2] == 0 && figure("pages_2m") == 0, "of its 4 KiB alone");
+    }
+    check(madvise(big, LARGE, MADV_DONTNEED) == 0, "the memory goes");
+    check(guest_adds(m, AT + 0x41000) == 1 && ioctl(m->machine, RINGSIDE_DIRTY, &dirty) == 0 && bits[1] == 2, "and is new");
+    check(ioctl(m->machine, RINGSIDE_UNMAP, &region) == 0, "unmap");
+}
+
+/* The child has what was there at the fork, the guest and we have what it writes afterwards. */
+static void memory_forked(struct machine *m)
+{
+    uint8_t *big = large_memory(LARGE);
+    struct ringside_region region = region_at(AT, LARGE, big, 0);
+    int status, pipes[2];
+    pid_t child;
+
+    check(ioctl(m->machine, RINGSIDE_MAP, &region) == 0 && guest_adds(m, AT) == 1 && pipe(pipes) == 0, "map");
+    child = fork();
+    if (child == 0) {
+        char c;
+        _exit(read(pipes[0], &c, 1) == 1 && *word(big, AT) == 1 ? 0 : 1);
+    }
+    check(guest_adds(m, AT) == 2 && *word(big, AT) == 2, "after a fork the guest writes to our page");
+    check(write(pipes[1], "", 1) == 1 && waitpid(child, &status, 0) == child && status == 0, "not to the child's");
+    check(ioctl(m->machine, RINGSIDE_UNMAP, &region) == 0, "unmap");
+}
+
+static void memory_missing(struct machine *m)
+{
+    uint8_t *big = large_memory(LARGE);
+    struct ringside_region region = region_at(AT, LARGE, big, 0);
+
+    check(ioctl(m->machine, RINGSIDE_MAP, &region) == 0 && guest_adds(m, AT + 8) == 1, "map");
+    check(munmap(big, LARGE) == 0, "the process unmaps it");
+    check(ioctl(m->cpu, RINGSIDE_RUN, 0) == 0 && m->run->exit == RINGSIDE_EXIT_HLT, "HLT again");
+    m->run->state.rip = 0x1000;
+    check(ioctl(m->cpu, RINGSIDE_RUN, 0) < 0 && errno == EFAULT && m->run->exit == RINGSIDE_EXIT_MEMORY &&
+              m->run->memory.gpa == AT + 8 && m->run->state.rip == 0x1000,
+          "memory that is not there is an error");
+    check(mmap(big, LARGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == big, "mmap");
+    check(run(m) == RINGSIDE_EXIT_HLT && m->run->state.gpr[0] == 1, "with new memory the guest goes on");
+    check(ioctl(m->machine, RINGSIDE_UNMAP, &region) == 0, "unmap");
+}
+
+static void *adder(void *opaque)
+{
+    struct machine *m = opaque;
+
+    while (!m->run->immediate_exit && (ioctl(m->cpu, RINGSIDE_RUN, 0) == 0 || errno == EINTR)) {
+        check(m->run->exit == RINGSIDE_EXIT_NONE, "the adding guest goes on");
+    }
+    return NULL;
+}
+
+/* A guest adds for ever; its page is taken away, moved and made anew. It must always be ours that it adds to. */
+static void memory_moves(struct machine *m)
+{
+    static const uint8_t code[] = {0xff, 6, 0xeb, 0xfc}; /* inc dword [esi]; jmp */
+    uint8_t *big = large_memory(LARGE);
+    struct ringside_region region = region_at(AT, LARGE, big, 0);
+    pthread_t thread;
+
+    check(ioctl(m->machine, RINGSIDE_MAP, &region) == 0, "map");
+    flat_put(m, code, sizeof code);
+    m->run->state.gpr[6] = AT + 0x3004;
+    check(pthread_create(&thread, NULL, adder, m) == 0, "a thread");
+    for (unsigned i = 0, tries; i < 400; i++) {
+        if (i % 2) {
+            madvise(big, i % 4 == 1 ? LARGE : 0x4000, MADV_DONTNEED);
+        } else { /* the page that was there goes, another comes */
+            void *fresh = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+            memset(fresh, 0, 4096);
+            check(mremap(fresh, 4096, 4096, MREMAP_MAYMOVE | MREMAP_FIXED, big + 0x3000) != MAP_FAILED, "mremap");
+        }
+        uint32_t before = *word(big, AT + 0x3004);
+        for (tries = 0; *word(big, AT + 0x3004) == before && tries < 3000; tries++) {
+            usleep(1000);
+        }
+        check(tries < 3000, "the guest adds to what is there now");
+    }
+    m->run->immediate_exit = 1;
+    pthread_join(thread, NULL);
+    check(ioctl(m->machine, RINGSIDE_UNMAP, &region) == 0, "unmap");
+}
+
+static void memory(void)
 {
     struct machine m = machine_make();
-    struct ringside_region big = {.gpa = 1u << 24, .size = 1u << 24, .address = (uintptr_t)m.ram};
 
-    setrlimit(RLIMIT_MEMLOCK, &(struct rlimit){1 << 20, 1 << 20});
-    check(ioctl(m.machine, RINGSIDE_MAP, &big) < 0 && errno == ENOMEM, "more than the limit is refused");
-    printf("LIMIT OK\n");
+    large_pages(&m);
+    large_dirty(&m);
+    memory_forked(&m);
+    memory_missing(&m);
+    memory_moves(&m);
+    printf("MEMORY OK\n");
+}
+
+/* mov [esi],esi; add esi,4096; loop; hlt */
+static void guest_fills(struct machine *m, uint8_t *big, uint32_t pages)
+{
+    static const uint8_t code[] = {0x89, 0x36, 0x81, 0xc6, 0, 0x10, 0, 0, 0xe2, 0xf6, 0xf4};
+    struct ringside_region region = region_at(AT, (uint64_t)pages * 4096, big, 0);
+
+    check(ioctl(m->machine, RINGSIDE_MAP, &region) == 0, "map");
+    flat_put(m, code, sizeof code);
+    m->run->state.gpr[6] = AT;
+    m->run->state.gpr[1] = pages;
+    check(run(m) == RINGSIDE_EXIT_HLT && *word(big, AT + (pages - 1) * 4096) == AT + (pages - 1) * 4096, "memory is filled");
+}
+
+static void unlocked(void)
+{
+    char line[80];
+    long locked = -1, pinned = -1;
+    struct machine m;
+    FILE *file;
+
+    check(setrlimit(RLIMIT_MEMLOCK, &(struct rlimit){0, 0}) == 0, "no memory may be locked");
+    m = machine_make();
+    guest_fills(&m, large_memory(32 << 20), 8192);
+    file = fopen("/proc/self/status", "r");
+    while (file && fgets(line, sizeof line, file)) {
+        sscanf(line, "VmLck: %ld", &locked);
+        sscanf(line, "VmPin: %ld", &pinned);
+    }
+    check(locked == 0 && pinned == 0, "none is");
+    printf("UNLOCKED OK\n");
+}
+
+/* Half in large pages, half in small ones. */
+static void touch(void)
+{
+    struct machine m = machine_make();
+    uint8_t *big = large_memory(64 << 20);
+
+    check(madvise(big + (32 << 20), 32 << 20, MADV_NOHUGEPAGE) == 0, "MADV_NOHUGEPAGE");
+    guest_fills(&m, big, 16384);
+    printf("HOLDING\n");
+    pause();
 }
 
 static void kvm(void)
@@ -527,15 +751,19 @@ int main(int argc, char **argv)
         guests();
     } else if (strcmp(what, "hold") == 0) {
         hold();
-    } else if (strcmp(what, "limit") == 0) {
-        limit();
+    } else if (strcmp(what, "memory") == 0) {
+        memory();
+    } else if (strcmp(what, "unlocked") == 0) {
+        unlocked();
+    } else if (strcmp(what, "touch") == 0) {
+        touch();
     } else if (strcmp(what, "kvm") == 0) {
         kvm();
     } else if (strcmp(what, "fuzz") == 0 && argc == 4) {
         seed = strtoull(argv[3], NULL, 0) | 1;
         fuzz(strtoul(argv[2], NULL, 0));
     } else {
-        fprintf(stderr, "usage: driver_try guest|hold|limit|kvm|fuzz N SEED\n");
+        fprintf(stderr, "usage: driver_try guest|hold|memory|unlocked|touch|kvm|fuzz N SEED\n");
         return 2;
     }
     return 0;
