@@ -12,7 +12,7 @@ import os
 import testbed  # first: it knows where the others are
 import bochs
 from harness import BUILD, check, main, note, test
-from scripts import BOOT, CLEAN, LIBRARY, by_hand
+from scripts import BOOT, CLEAN, LEAK, LIBRARY, by_hand
 
 TRY = os.path.join(os.path.abspath(BUILD), "tests/testbed/driver_try")
 LOAD = "insmod /lib/ringside.ko turn_limit=100000\n"
@@ -41,9 +41,10 @@ PROGRAMS = {
     """ + LOAD + "clean",
     "guests": ALICE + """
         taskset 1 driver_try guest; taskset 2 driver_try guest
-        su alice -c "driver_try limit"
+        su alice -c "driver_try unlocked"
         pinned; clean
     """,
+    "memory": "mount -t debugfs d /sys/kernel/debug; driver_try memory" + LEAK + "pinned; clean",
     "fuzz": """
         su alice -c "driver_try fuzz 700 1" & su alice -c "driver_try fuzz 700 2"; wait $!
         pinned; clean
@@ -101,8 +102,13 @@ def module_loads_and_unloads(bench):
 
 @test
 def small_guests_run_on_both_processors(bench):
-    result = program(bench, "guests").expect("LIMIT OK")
+    result = program(bench, "guests").expect("UNLOCKED OK")
     check(result.log.count("GUESTS OK") == 2, result.log)
+
+
+@test
+def memory_is_the_processs(bench):
+    program(bench, "memory").expect("MEMORY OK", "NOTHING LEFT")
 
 
 @test
