@@ -28,6 +28,7 @@
 struct svm_cpu {
 	struct vmcb *vmcb;
 	u64 asid_round;
+	bool interrupt; /* of this turn: an event is in as a virtual interrupt */
 };
 
 /* Of a physical CPU. */
@@ -381,11 +382,43 @@ static void svm_put(struct rs_cpu *cpu)
 {
 }
 
-static void event_in(struct rs_guest *g, struct vmcb_control_area *control)
+/* An interrupt that the guest takes at once, with no window asked for behind it. */
+static bool event_is_virtual(const struct rs_guest *g, const struct vmcb *vmcb)
 {
-	control->event_inj = (u32)g->event & 0x80000fff; /* the rest must be 0 */
-	control->event_inj_err = g->event >> 32;
+	return (g->event & 0x80000700) == RINGSIDE_EVENT_VALID && vmcb->save.rflags & X86_EFLAGS_IF &&
+	       !(vmcb->control.int_state & SVM_INTERRUPT_SHADOW_MASK) && !(vmcb->control.int_ctl & V_IRQ_MASK);
+}
+
+/*
+ * Interrupts go in as virtual ones where that comes to the same: QEMU 7.2's TCG may deliver injected ones twice (it keeps the
+ * vector in its exception_index).
+ */
+static void event_in(struct rs_guest *g, struct svm_cpu *v)
+{
+	struct vmcb_control_area *control = &v->vmcb->control;
+
+	v->interrupt = event_is_virtual(g, v->vmcb);
+	if (v->interrupt) {
+		control->int_ctl |= V_IRQ_MASK | V_IGN_TPR_MASK;
+		control->int_vector = g->event & 0xff;
+	} else {
+		control->event_inj = (u32)g->event & 0x80000fff; /* the rest must be 0 */
+		control->event_inj_err = g->event >> 32;
+	}
 	g->event = 0;
+}
+
+/* Whether it was taken, or the turn ended before. TCG leaves it there, too, if the turn ended on the way, and then tells of an exception. */
+static void event_out(struct rs_guest *g, struct svm_cpu *v)
+{
+	struct vmcb_control_area *control = &v->vmcb->control;
+
+	control->event_inj = 0;
+	if (!v->interrupt)
+		return;
+	if (control->int_ctl & V_IRQ_MASK)
+		g->event = RINGSIDE_EVENT_VALID | (control->int_vector & 0xff);
+	control->int_ctl &= ~(V_IRQ_MASK | V_IGN_TPR_MASK);
 }
 
 static void svm_enter(struct rs_cpu *cpu, bool stale)
@@ -397,7 +430,7 @@ static void svm_enter(struct rs_cpu *cpu, bool stale)
 
 	control->tlb_ctl = host->flush || stale ? TLB_CONTROL_FLUSH_ALL_ASID : TLB_CONTROL_DO_NOTHING;
 	host->flush = false;
-	event_in(&cpu->guest, control);
+	event_in(&cpu->guest, v);
 	rs_debug_load(&cpu->guest);
 	asm volatile("clgi");
 	spec_ctrl = rs_spec_ctrl_load(&cpu->guest);
@@ -504,8 +537,8 @@ static enum rs_next svm_exited(struct rs_cpu *cpu)
 	struct svm_cpu *v = cpu->vendor;
 	struct vmcb_control_area *control = &v->vmcb->control;
 
-	control->event_inj = 0;
 	rs_event_interrupted(&cpu->guest, control->exit_int_info, control->exit_int_info_err);
+	event_out(&cpu->guest, v);
 	return exit_handle(cpu, control);
 }
 

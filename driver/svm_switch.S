@@ -45,9 +45,9 @@ SYM_FUNC_START(rs_svm_enter)
 	mov	REG(15)(%rdi), %r15
 	mov	REG(7)(%rdi), %rdi
 
-	/* STI's shadow covers VMRUN: the guest's turn does not end before it has begun. */
-	vmload	%rax
+	/* STI's shadow ends before VMRUN: TCG would give it to the guest, whose virtual interrupt would come an instruction late. */
 	sti
+	vmload	%rax
 	vmrun	%rax
 	cli
 	vmsave	%rax
