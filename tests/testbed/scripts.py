@@ -13,8 +13,11 @@ cases under kvm have that.
 """
 
 import os
+import shutil
 
-from harness import test
+import testbed
+import images
+from harness import run as run_program, test
 
 
 def by_hand(case):
@@ -27,6 +30,34 @@ BOOT = """ringside-monitor -e %s -m 256 -c %d -k /guest/vmlinux -i /guest/initrd
 cat /tmp/serial
 exit $status
 """
+
+# Debian from its disk, which the testbed has as one of its own: BIOS, GRUB, its kernel and initrd, systemd.
+DISK = """
+    ringctl create m --memory 768 --engine $engine --disk /dev/vda --serial /tmp/serial
+    ringctl start m; await "debian login:"
+    ringctl info m
+    ringctl stop m; await "Power down"; ringctl wait m off; cat /tmp/serial
+"""
+
+
+def debian_disk():
+    """Debian's disk, with its console on the serial port."""
+    def make(path):
+        shutil.copy(images.debian_disk(), path)
+        images.write_file(path + ".cfg", images.GRUB_CONFIG.replace(" quiet", " console=ttyS0"))
+        for command in ("rm /boot/grub/grub.cfg", "write %s.cfg /boot/grub/grub.cfg" % path):
+            run_program("/sbin/debugfs", "-w", "-R", command, path + images.PART_OFFSET)
+    return images.made("testbed-debian-12.img", make)
+
+
+def with_disk(path, modules):
+    """For testbed.run(): /dev/vda is a copy of `path`, besides these modules."""
+    drivers = images.module_list("virtio_pci", "virtio_blk")
+    return {"files": {"/lib/" + os.path.basename(file): file for file in drivers},
+            "modules": tuple(modules) + tuple(os.path.basename(file)[:-3] for file in drivers),
+            "devices": ("-drive", "file=%s,format=raw,if=none,id=d,snapshot=on,file.locking=off" % path,
+                        "-device", "virtio-blk-pci,drive=d")}
+
 
 GRUB = """serial --unit=0
 terminal_output serial
@@ -58,6 +89,26 @@ qemu-system-x86_64 -accel kvm -cpu host -M q35 -m 256 -nodefaults -display none 
 count qemu
 """
 
+# Boots of the same guest in turn, under our driver, KVM and the translator: seconds from the monitor's start to its end (the guest
+# powers off at once), by the testbed's clock. KVM has its module loaded all the time, but no machine while the driver has one.
+TIMES = """
+mount -t debugfs d /sys/kernel/debug
+[ -z "$large" ] || echo advise > /sys/kernel/mm/transparent_hugepage/shmem_enabled
+boot() { # ENGINE
+    rm -f /tmp/serial
+    set -- $1 $(cut -d' ' -f1 /proc/uptime)
+    ringside-monitor -e $1 -m 256 -k /guest/vmlinux -i /guest/initrd --timeout 300 --engine-options profile \\
+        -a 'console=ttyS0 no_timer_check quiet' -s file:/tmp/serial > /tmp/said 2>&1 || { cat /tmp/said /tmp/serial; return 1; }
+    echo "TIME $1 $2 $(cut -d' ' -f1 /proc/uptime)"
+    grep profile /tmp/said || true
+}
+for round in $rounds; do
+    for engine in driver kvm; do boot $engine; done
+    [ $round != 1 ] || boot translate
+    for engine in kvm driver; do boot $engine; done
+done
+"""
+
 # A machine of the library and what one does with it; $engine is kvm unless it is set.
 LIBRARY = """
 folder=/root/.local/share/ringside/machines/m
@@ -85,6 +136,18 @@ make() { # CPUS APPEND
         --append "console=ttyS0 no_timer_check $2" --serial /tmp/serial
     ringctl start m
 }
+"""
+
+# The file with the guest's memory loses all but its first MiB: what the guest touches then, the host cannot give.
+MISSING = """
+make 1 "quiet do=count"; await "COUNT 2[^0-9]"
+pid=$(cat $folder/lock)
+for fd in /proc/$pid/fd/*; do
+    case $(readlink $fd) in *ringside-ram*) truncate -s 1M $fd;; esac
+done
+ringctl wait m --state io-error --timeout 60 || { ringctl info m; cat $folder/monitor.log; exit 1; }
+ringctl info m
+ringctl stop --force m; sleep 0.3
 """
 
 # The kernel's log must have nothing in it that a kernel says of bugs; no page is or stays pinned.

@@ -7,7 +7,7 @@ import shutil
 import testbed  # first: it knows where the others are
 import images
 from harness import check, main, note, test
-from scripts import BOOT, EXITS, GRUB, LIBRARY, by_hand
+from scripts import BOOT, DISK, EXITS, GRUB, LIBRARY, MISSING, by_hand, debian_disk, with_disk
 
 
 @test
@@ -121,6 +121,19 @@ def screen_shows_what_changed(bench):
 @by_hand
 def memory_map_changes_under_running_processors(bench):
     testbed.run(bench, BOOT % ("kvm", 2, "quiet do=remap"), seconds=90).expect("REMAPPED 30")
+
+
+@test
+def memory_that_is_missing_pauses_the_machine(bench):
+    testbed.run(bench, LIBRARY + MISSING, seconds=40).expect(
+        "paused because the host cannot give the guest a page of its memory. Close other programs")
+
+
+@by_hand
+def debian_boots_from_its_disk(bench):
+    testbed.run(bench, LIBRARY + "engine=kvm\n" + DISK, memory=2048, seconds=300,
+                **with_disk(debian_disk(), testbed.MODULES)).expect(
+        "engine         kvm", "Linux version", "debian login:", "Power down")
 
 
 def qemu_files():
