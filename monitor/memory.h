@@ -45,7 +45,8 @@ void memory_free(struct memory *mem);
 uint8_t *memory_alloc(struct memory *mem, uint64_t size, const char *name);
 
 /* Asks the host for pages of 2 MiB from now on, which engines that use the processor's second-level tables
- * gain by. Linux gives them where /sys/kernel/mm/transparent_hugepage/shmem_enabled is advise or more. */
+ * gain by. Linux gives them where /sys/kernel/mm/transparent_hugepage/shmem_enabled is advise or more, which
+ * resources/ringside-tmpfiles.conf makes it. */
 void memory_large_pages(struct memory *mem);
 
 uint8_t *memory_pool_base(struct memory *mem);
