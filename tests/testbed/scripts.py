@@ -36,7 +36,7 @@ DISK = """
     ringctl create m --memory 768 --engine $engine --disk /dev/vda --serial /tmp/serial
     ringctl start m; await "debian login:"
     ringctl info m
-    ringctl stop m; await "Power down"; ringctl wait m off; cat /tmp/serial
+    ringctl stop m; await "Power down"; ringctl wait m --timeout 60; cat /tmp/serial
 """
 
 
@@ -98,8 +98,7 @@ qemu plain host,kvm=off
 # Boots of the same guest in turn, under our driver, KVM and the translator: seconds from the monitor's start to its end (the guest
 # powers off at once), by the testbed's clock. KVM has its module loaded all the time, but no machine while the driver has one.
 TIMES = """
-mount -t debugfs d /sys/kernel/debug
-[ -z "$large" ] || echo advise > /sys/kernel/mm/transparent_hugepage/shmem_enabled
+echo advise > /sys/kernel/mm/transparent_hugepage/shmem_enabled # as ringside's tmpfiles.d has it
 boot() { # ENGINE
     rm -f /tmp/serial
     set -- $1 $(cut -d' ' -f1 /proc/uptime)
