@@ -9,7 +9,7 @@ off: it leaves the vector in its exception_index, where the next thing that stop
 processor's kick, a time slice's end) finds it. A guest kernel then takes a lock that it has already: with two processors
 four boots in twenty under kvm stood still on a busy machine. One was looked into: it was interrupted at the first instruction of
 irq_ack with RFLAGS.IF clear, the vector in service once. A testbed with one processor, whose kernel shares it among the guest's two, is not kicked that way: the
-cases under kvm have that.
+cases under kvm have that. The driver lets interrupts in as virtual ones, which go another way, unless it asks for a window too.
 """
 
 import os
