@@ -5,8 +5,6 @@
  * ends without a word of farewell is a crash.
  */
 #include <glib/gi18n-lib.h>
-#include <gio/gunixfdlist.h>
-#include <math.h>
 #include <string.h>
 
 #include "app-enums.h"
@@ -21,35 +19,12 @@
 #define COMMAND_MS    10000
 #define SUSPEND_MS    (10 * 60 * 1000)
 #define MESSAGE_CHARS 400
-#define MAX_KEY       0x2ffu
-
-struct _RsMachine {
-    GObject parent_instance;
-    char *folder, *id, *message;
-    struct settings
-        *settings; /* never NULL; of a broken machine.ini: the folder's name and defaults */
-    RsMachineState state;
-    GCancellable *cancellable; /* of everything that waits for the monitor */
-    GFileMonitor *watch;
-    GDBusConnection *bus;
-    RsMonitorMachine *machine;
-    RsMonitorScreen *screen;
-    RsMonitorInput *input;
-    RsFrame *frame;
-    RsCursor cursor;
-    char *engine, *engine_reason, *medium, *exit;
-    GVariant *usb;
-    GTask *waiting_start; /* a start that came while looking for a monitor */
-    bool absolute, connecting, ended;
-    unsigned attached;
-};
 
 G_DEFINE_FINAL_TYPE(RsMachine, rs_machine, G_TYPE_OBJECT)
 
 enum { PROP_NAME = 1, PROP_STATE, PROP_MESSAGE, PROP_MEDIUM, PROP_ABSOLUTE, PROP_ENGINE, N_PROPS };
-enum { SIGNAL_FRAME, SIGNAL_DAMAGE, SIGNAL_CURSOR, SIGNAL_USB, N_SIGNALS };
 static GParamSpec *properties[N_PROPS];
-static unsigned signals[N_SIGNALS];
+static unsigned usb_signal;
 
 static void set_state(RsMachine *self, RsMachineState state, const char *message)
 {
@@ -145,31 +120,8 @@ static void usb_changed(RsMachine *self, GVariant *usb)
     if (!same) {
         g_clear_pointer(&self->usb, g_variant_unref);
         self->usb = usb ? g_variant_ref(usb) : NULL;
-        g_signal_emit(self, signals[SIGNAL_USB], 0);
+        g_signal_emit(self, usb_signal, 0);
     }
-}
-
-static void drop_cursor(RsMachine *self)
-{
-    rs_cursor_clear(&self->cursor);
-    g_signal_emit(self, signals[SIGNAL_CURSOR], 0, TRUE);
-}
-
-static void on_cursor(RsMachine *self, guint width, guint height, guint hot_x, guint hot_y,
-                      GVariant *pixels)
-{
-    if (self->attached) {
-        rs_cursor_set_image(&self->cursor, width, height, hot_x, hot_y, pixels);
-        g_signal_emit(self, signals[SIGNAL_CURSOR], 0, TRUE);
-    }
-}
-
-static void on_cursor_moved(RsMachine *self, int x, int y, gboolean visible)
-{
-    self->cursor.x = x;
-    self->cursor.y = y;
-    self->cursor.visible = visible;
-    g_signal_emit(self, signals[SIGNAL_CURSOR], 0, FALSE);
 }
 
 static void machine_changed(RsMachine *self)
@@ -203,15 +155,10 @@ static void drop_connection(RsMachine *self)
     }
     if (self->machine) {
         g_signal_handlers_disconnect_by_data(self->machine, self);
-        g_signal_handlers_disconnect_by_data(self->screen, self);
-        g_signal_handlers_disconnect_by_data(self->input, self);
     }
     g_clear_object(&self->machine);
-    g_clear_object(&self->screen);
-    g_clear_object(&self->input);
+    rs_machine_screen_drop(self);
     g_clear_object(&self->bus);
-    g_clear_object(&self->frame);
-    drop_cursor(self);
     g_clear_pointer(&self->engine, g_free);
     g_clear_pointer(&self->engine_reason, g_free);
     g_clear_pointer(&self->medium, g_free);
@@ -246,70 +193,6 @@ static void on_bus_closed(GDBusConnection *bus, gboolean vanished, GError *error
     bus_closed(self);
 }
 
-static void on_damage(RsMachine *self, guint mode, guint x, guint y, guint width, guint height)
-{
-    if (!self->frame || mode != rs_frame_get_mode(self->frame)) {
-        return;
-    }
-    uint32_t w = rs_frame_get_width(self->frame), h = rs_frame_get_height(self->frame);
-    if (x < w && y < h && width && height) {
-        g_signal_emit(self, signals[SIGNAL_DAMAGE], 0, x, y, MIN(width, w - x), MIN(height, h - y));
-    }
-}
-
-/* Attach and Capture answer alike. */
-static RsFrame *frame_from_reply(guint mode, guint width, guint height, guint stride,
-                                 GVariant *handle, GUnixFDList *fds, GError **error)
-{
-    int index = handle ? g_variant_get_handle(handle) : -1;
-    int fd = -1;
-
-    if (fds && index >= 0 && index < g_unix_fd_list_get_length(fds)) {
-        fd = g_unix_fd_list_get(fds, index, NULL);
-    }
-    return rs_frame_new(mode, width, height, stride, fd, error);
-}
-
-static void attached(GObject *source, GAsyncResult *result, gpointer data)
-{
-    g_autoptr(RsMachine) self = data;
-    g_autoptr(GUnixFDList) fds = NULL;
-    g_autoptr(GVariant) handle = NULL;
-    g_autoptr(GError) error = NULL;
-    guint mode, width, height, stride;
-
-    if (!rs_monitor_screen_call_attach_finish(RS_MONITOR_SCREEN(source), &mode, &width, &height,
-                                              &stride, &handle, &fds, result, &error)) {
-        return;
-    }
-    RsFrame *frame = frame_from_reply(mode, width, height, stride, handle, fds, &error);
-    if (!frame) {
-        g_warning("%s", error->message);
-        return;
-    }
-    g_clear_object(&self->frame);
-    self->frame = frame;
-    g_signal_emit(self, signals[SIGNAL_FRAME], 0, frame);
-}
-
-static void call_attach(RsMachine *self)
-{
-    if (self->screen && self->attached) {
-        rs_monitor_screen_call_attach(self->screen, NULL, self->cancellable, attached,
-                                      g_object_ref(self));
-    }
-}
-
-static void input_changed(RsMachine *self)
-{
-    bool absolute = rs_monitor_input_get_absolute(self->input);
-
-    if (absolute != self->absolute) {
-        self->absolute = absolute;
-        g_object_notify_by_pspec(G_OBJECT(self), properties[PROP_ABSOLUTE]);
-    }
-}
-
 static void got_input(GObject *source, GAsyncResult *result, gpointer data)
 {
     g_autoptr(GTask) task = data;
@@ -329,15 +212,10 @@ static void got_input(GObject *source, GAsyncResult *result, gpointer data)
     g_signal_connect_swapped(self->machine, "g-properties-changed", G_CALLBACK(machine_changed),
                              self);
     g_signal_connect_swapped(self->machine, "ended", G_CALLBACK(machine_ended), self);
-    g_signal_connect_swapped(self->screen, "damage", G_CALLBACK(on_damage), self);
-    g_signal_connect_swapped(self->screen, "cursor", G_CALLBACK(on_cursor), self);
-    g_signal_connect_swapped(self->screen, "cursor-moved", G_CALLBACK(on_cursor_moved), self);
-    g_signal_connect_swapped(self->screen, "mode-changed", G_CALLBACK(call_attach), self);
-    g_signal_connect_swapped(self->input, "g-properties-changed", G_CALLBACK(input_changed), self);
     g_signal_connect(self->bus, "closed", G_CALLBACK(on_bus_closed), self);
-    input_changed(self);
+    rs_machine_screen_connect(self);
     machine_changed(self);
-    call_attach(self);
+    rs_machine_screen_start(self);
     g_task_return_boolean(task, TRUE);
 }
 
@@ -617,44 +495,6 @@ bool rs_machine_set_network_finish(RsMachine *self, GAsyncResult *result, GError
     return g_task_propagate_boolean(G_TASK(result), error);
 }
 
-static void captured(GObject *source, GAsyncResult *result, gpointer data)
-{
-    g_autoptr(GTask) task = data;
-    g_autoptr(GUnixFDList) fds = NULL;
-    g_autoptr(GVariant) handle = NULL;
-    GError *error = NULL;
-    guint mode, width, height, stride;
-    RsFrame *frame = NULL;
-
-    if (rs_monitor_screen_call_capture_finish(RS_MONITOR_SCREEN(source), &mode, &width, &height,
-                                              &stride, &handle, &fds, result, &error)) {
-        frame = frame_from_reply(mode, width, height, stride, handle, fds, &error);
-    }
-    if (frame) {
-        g_task_return_pointer(task, frame, g_object_unref);
-    } else {
-        g_task_return_error(task, error);
-    }
-}
-
-void rs_machine_capture_async(RsMachine *self, GAsyncReadyCallback callback, gpointer data)
-{
-    GTask *task = g_task_new(self, NULL, callback, data);
-
-    if (self->screen) {
-        rs_monitor_screen_call_capture(self->screen, NULL, NULL, captured, task);
-        return;
-    }
-    g_task_return_new_error(task, G_IO_ERROR, G_IO_ERROR_NOT_CONNECTED,
-                            _("The machine is not running"));
-    g_object_unref(task);
-}
-
-RsFrame *rs_machine_capture_finish(RsMachine *self, GAsyncResult *result, GError **error)
-{
-    return g_task_propagate_pointer(G_TASK(result), error);
-}
-
 static bool delete_tree(GFile *file, GError **error)
 {
     if (g_file_query_file_type(file, G_FILE_QUERY_INFO_NOFOLLOW_SYMLINKS, NULL) ==
@@ -705,76 +545,6 @@ bool rs_machine_delete_finish(RsMachine *self, GAsyncResult *result, GError **er
     return g_task_propagate_boolean(G_TASK(result), error);
 }
 
-/* --- Screen and input
- * ----------------------------------------------------------------------------- */
-
-void rs_machine_attach(RsMachine *self)
-{
-    self->attached++;
-    if (self->attached == 1) {
-        call_attach(self);
-    } else if (self->frame) {
-        g_signal_emit(self, signals[SIGNAL_FRAME], 0, self->frame);
-    }
-}
-
-void rs_machine_detach(RsMachine *self)
-{
-    g_return_if_fail(self->attached > 0);
-    if (--self->attached == 0 && self->screen) {
-        rs_monitor_screen_call_detach(self->screen, NULL, NULL, NULL);
-        g_clear_object(&self->frame);
-        drop_cursor(self);
-    }
-}
-
-const RsCursor *rs_machine_get_cursor(RsMachine *self)
-{
-    return self->cursor.pixels ? &self->cursor : NULL;
-}
-
-bool rs_machine_can_resize(RsMachine *self)
-{
-    return self->screen && rs_monitor_screen_get_can_resize(self->screen);
-}
-
-void rs_machine_set_size(RsMachine *self, unsigned width, unsigned height)
-{
-    if (rs_machine_can_resize(self)) {
-        rs_monitor_screen_call_set_size(self->screen, width, height, NULL, NULL, NULL);
-    }
-}
-
-void rs_machine_key(RsMachine *self, unsigned code, bool down)
-{
-    if (self->input && code && code <= MAX_KEY) {
-        rs_monitor_input_call_key(self->input, code, down, NULL, NULL, NULL);
-    }
-}
-
-void rs_machine_pointer_relative(RsMachine *self, int dx, int dy, int wheel, unsigned buttons)
-{
-    if (self->input) {
-        rs_monitor_input_call_pointer_relative(self->input, dx, dy, wheel, buttons, NULL, NULL,
-                                               NULL);
-    }
-}
-
-void rs_machine_pointer_absolute(RsMachine *self, unsigned x, unsigned y, int wheel,
-                                 unsigned buttons)
-{
-    if (self->input) {
-        rs_monitor_input_call_pointer_absolute(self->input, x, y, wheel, buttons, NULL, NULL, NULL);
-    }
-}
-
-void rs_machine_release_all(RsMachine *self)
-{
-    if (self->input) {
-        rs_monitor_input_call_release_all(self->input, NULL, NULL, NULL);
-    }
-}
-
 /* --- Settings
  * ------------------------------------------------------------------------------------- */
 
@@ -816,11 +586,6 @@ const char *rs_machine_get_engine_reason(RsMachine *self)
 const char *rs_machine_get_medium(RsMachine *self)
 {
     return self->machine ? self->medium : self->settings->cdrom;
-}
-
-bool rs_machine_get_absolute(RsMachine *self)
-{
-    return self->absolute;
 }
 
 bool rs_machine_is_active(RsMachine *self)
@@ -957,15 +722,9 @@ static void rs_machine_class_init(RsMachineClass *klass)
     properties[PROP_ABSOLUTE] = g_param_spec_boolean("absolute", NULL, NULL, FALSE, flags);
     properties[PROP_ENGINE] = g_param_spec_string("engine", NULL, NULL, NULL, flags);
     g_object_class_install_properties(object_class, N_PROPS, properties);
-    signals[SIGNAL_FRAME] = g_signal_new("frame", RS_TYPE_MACHINE, G_SIGNAL_RUN_LAST, 0, NULL, NULL,
-                                         NULL, G_TYPE_NONE, 1, RS_TYPE_FRAME);
-    signals[SIGNAL_DAMAGE] =
-        g_signal_new("damage", RS_TYPE_MACHINE, G_SIGNAL_RUN_LAST, 0, NULL, NULL, NULL, G_TYPE_NONE,
-                     4, G_TYPE_UINT, G_TYPE_UINT, G_TYPE_UINT, G_TYPE_UINT);
-    signals[SIGNAL_CURSOR] = g_signal_new("cursor", RS_TYPE_MACHINE, G_SIGNAL_RUN_LAST, 0, NULL,
-                                          NULL, NULL, G_TYPE_NONE, 1, G_TYPE_BOOLEAN);
-    signals[SIGNAL_USB] = g_signal_new("usb-changed", RS_TYPE_MACHINE, G_SIGNAL_RUN_LAST, 0, NULL,
-                                       NULL, NULL, G_TYPE_NONE, 0);
+    rs_machine_screen_class_init();
+    usb_signal = g_signal_new("usb-changed", RS_TYPE_MACHINE, G_SIGNAL_RUN_LAST, 0, NULL, NULL,
+                              NULL, G_TYPE_NONE, 0);
 }
 
 static void rs_machine_init(RsMachine *self)
