@@ -223,6 +223,7 @@ void rs_machine_screen_connect(RsMachine *self)
     g_signal_connect_swapped(self->screen, "mode-changed", G_CALLBACK(call_attach), self);
     g_signal_connect_swapped(self->input, "g-properties-changed", G_CALLBACK(input_changed), self);
     input_changed(self);
+    g_object_notify(G_OBJECT(self), "can-resize");
 }
 
 void rs_machine_screen_start(RsMachine *self)
@@ -242,6 +243,7 @@ void rs_machine_screen_drop(RsMachine *self)
     g_clear_object(&self->input);
     g_clear_object(&self->frame);
     drop_cursor(self);
+    g_object_notify(G_OBJECT(self), "can-resize");
 }
 
 void rs_machine_screen_class_init(void)

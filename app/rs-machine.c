@@ -22,7 +22,16 @@
 
 G_DEFINE_FINAL_TYPE(RsMachine, rs_machine, G_TYPE_OBJECT)
 
-enum { PROP_NAME = 1, PROP_STATE, PROP_MESSAGE, PROP_MEDIUM, PROP_ABSOLUTE, PROP_ENGINE, N_PROPS };
+enum {
+    PROP_NAME = 1,
+    PROP_STATE,
+    PROP_MESSAGE,
+    PROP_MEDIUM,
+    PROP_ABSOLUTE,
+    PROP_CAN_RESIZE,
+    PROP_ENGINE,
+    N_PROPS
+};
 static GParamSpec *properties[N_PROPS];
 static unsigned usb_signal;
 
@@ -157,8 +166,8 @@ static void drop_connection(RsMachine *self)
         g_signal_handlers_disconnect_by_data(self->machine, self);
     }
     g_clear_object(&self->machine);
-    rs_machine_screen_drop(self);
     g_clear_object(&self->bus);
+    rs_machine_screen_drop(self);
     g_clear_pointer(&self->engine, g_free);
     g_clear_pointer(&self->engine_reason, g_free);
     g_clear_pointer(&self->medium, g_free);
@@ -672,6 +681,9 @@ static void rs_machine_get_property(GObject *object, guint id, GValue *value, GP
     case PROP_ABSOLUTE:
         g_value_set_boolean(value, self->absolute);
         break;
+    case PROP_CAN_RESIZE:
+        g_value_set_boolean(value, rs_machine_can_resize(self));
+        break;
     case PROP_ENGINE:
         g_value_set_string(value, self->engine);
         break;
@@ -720,6 +732,7 @@ static void rs_machine_class_init(RsMachineClass *klass)
     properties[PROP_MESSAGE] = g_param_spec_string("message", NULL, NULL, NULL, flags);
     properties[PROP_MEDIUM] = g_param_spec_string("medium", NULL, NULL, NULL, flags);
     properties[PROP_ABSOLUTE] = g_param_spec_boolean("absolute", NULL, NULL, FALSE, flags);
+    properties[PROP_CAN_RESIZE] = g_param_spec_boolean("can-resize", NULL, NULL, FALSE, flags);
     properties[PROP_ENGINE] = g_param_spec_string("engine", NULL, NULL, NULL, flags);
     g_object_class_install_properties(object_class, N_PROPS, properties);
     rs_machine_screen_class_init();

@@ -2,7 +2,7 @@
 /*
  * One machine of the library: its folder, settings and state, and the connection to its monitor
  * while it runs. Properties: name (s), state (RsMachineState), message (s), medium (s), absolute
- * (b), engine (s). Signals: "frame" (RsFrame): the screen has a new mode; "damage" (x, y, width,
+ * (b), can-resize (b), engine (s). Signals: "frame" (RsFrame): the screen has a new mode; "damage" (x, y, width,
  * height) inside that frame; "cursor" (gboolean: the image has changed): see rs_machine_get_cursor();
  * "usb-changed": see rs-machine-usb.h.
  */

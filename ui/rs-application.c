@@ -33,6 +33,7 @@ static const struct {
     {"win.view-mode::list", {"<Ctrl>2"}},
     {"win.menu", {"F10"}},
     {"win.fullscreen", {"F11"}},
+    {"win.resize-guest", {"<Ctrl>g"}},
     {"win.screenshot", {"<Ctrl><Shift>s"}},
     {"win.scaling::fit", {"<Ctrl>0"}},
     {"win.scaling::integer", {"<Ctrl>plus"}},

@@ -10,6 +10,7 @@
 #include "rs-console.h"
 #include "rs-display.h"
 #include "rs-full-screen.h"
+#include "rs-guest-size.h"
 #include "rs-machine-actions.h"
 #include "rs-state.h"
 #include "rs-usb-button.h"
@@ -26,7 +27,10 @@ struct _RsConsole {
     AdwToastOverlay *toasts;
     GtkStack *stack;
     AdwStatusPage *off_page;
+    GtkScrolledWindow *view;
     RsDisplay *display;
+    RsGuestSize *guest_size;
+    gboolean resize_guest;
     GtkLabel *message, *hint, *engine_reason;
     GtkMenuButton *engine;
     GtkMenuButton *menu_button;
@@ -37,6 +41,8 @@ struct _RsConsole {
 };
 
 G_DEFINE_FINAL_TYPE(RsConsole, rs_console, ADW_TYPE_APPLICATION_WINDOW)
+
+enum { PROP_RESIZE_GUEST = 1 };
 
 static const struct {
     const char *name;
@@ -258,16 +264,49 @@ static void take_screenshot(GtkWidget *widget, const char *action, GVariant *par
     toast(self, text);
 }
 
-/* --- Full screen and scaling
- * ---------------------------------------------------------------------- */
+/* --- Full screen, the guest's size and scaling
+ * ---------------------------------------------------- */
+
+static void update_guest_size(RsConsole *self)
+{
+    if (self->guest_size) {
+        rs_guest_size_set_on(self->guest_size, self->resize_guest &&
+                                                   !rs_full_screen_has_viewer(GTK_WINDOW(self)));
+    }
+}
+
+static void viewer_changed(GtkWindow *window)
+{
+    update_guest_size(RS_CONSOLE(window));
+}
+
+/* The menu has a line that says what is missing; its action is there for that, never enabled. */
+static void can_resize_changed(RsConsole *self)
+{
+    gboolean can = rs_machine_can_resize(self->machine);
+
+    gtk_widget_action_set_enabled(GTK_WIDGET(self), "win.resize-guest", can);
+    if (!can && rs_machine_is_connected(self->machine)) {
+        g_autoptr(GSimpleAction) reason = g_simple_action_new("cannot-resize-guest", NULL);
+        g_simple_action_set_enabled(reason, FALSE);
+        g_action_map_add_action(G_ACTION_MAP(self), G_ACTION(reason));
+    } else {
+        g_action_map_remove_action(G_ACTION_MAP(self), "cannot-resize-guest");
+    }
+}
 
 static void toggle_fullscreen(GtkWidget *widget, const char *action, GVariant *parameter)
 {
     RsConsole *self = RS_CONSOLE(widget);
     GSettings *settings = rs_application_get_settings(rs_application_get());
 
-    rs_full_screen_toggle(GTK_WINDOW(self), self->machine,
-                          g_settings_get_enum(settings, "scaling") == RS_SCALING_INTEGER);
+    const RsFullScreenOptions options = {
+        .integer = g_settings_get_enum(settings, "scaling") == RS_SCALING_INTEGER,
+        .resize = self->resize_guest,
+        .changed = viewer_changed,
+    };
+
+    rs_full_screen_toggle(GTK_WINDOW(self), self->machine, &options);
 }
 
 static void fullscreen_changed(RsConsole *self)
@@ -329,6 +368,7 @@ static void rs_console_dispose(GObject *object)
 {
     RsConsole *self = RS_CONSOLE(object);
 
+    g_clear_pointer(&self->guest_size, rs_guest_size_free);
     if (self->machine) {
         g_signal_handlers_disconnect_by_data(self->machine, self);
         rs_display_set_machine(self->display, NULL);
@@ -336,6 +376,26 @@ static void rs_console_dispose(GObject *object)
     g_clear_object(&self->machine);
     gtk_widget_dispose_template(GTK_WIDGET(object), RS_TYPE_CONSOLE);
     G_OBJECT_CLASS(rs_console_parent_class)->dispose(object);
+}
+
+static void rs_console_get_property(GObject *object, guint id, GValue *value, GParamSpec *pspec)
+{
+    if (id == PROP_RESIZE_GUEST) {
+        g_value_set_boolean(value, RS_CONSOLE(object)->resize_guest);
+    } else {
+        G_OBJECT_WARN_INVALID_PROPERTY_ID(object, id, pspec);
+    }
+}
+
+static void rs_console_set_property(GObject *object, guint id, const GValue *value,
+                                    GParamSpec *pspec)
+{
+    if (id == PROP_RESIZE_GUEST) {
+        RS_CONSOLE(object)->resize_guest = g_value_get_boolean(value);
+        update_guest_size(RS_CONSOLE(object));
+    } else {
+        G_OBJECT_WARN_INVALID_PROPERTY_ID(object, id, pspec);
+    }
 }
 
 static void bind_children(GtkWidgetClass *widget_class)
@@ -354,6 +414,7 @@ static void bind_children(GtkWidgetClass *widget_class)
     CHILD(toasts);
     CHILD(stack);
     CHILD(off_page);
+    CHILD(view);
     CHILD(display);
     CHILD(message);
     CHILD(hint);
@@ -372,6 +433,12 @@ static void rs_console_class_init(RsConsoleClass *klass)
     g_type_ensure(RS_TYPE_DISPLAY);
     g_type_ensure(RS_TYPE_USB_BUTTON);
     G_OBJECT_CLASS(klass)->dispose = rs_console_dispose;
+    G_OBJECT_CLASS(klass)->get_property = rs_console_get_property;
+    G_OBJECT_CLASS(klass)->set_property = rs_console_set_property;
+    g_object_class_install_property(
+        G_OBJECT_CLASS(klass), PROP_RESIZE_GUEST,
+        g_param_spec_boolean("resize-guest", NULL, NULL, FALSE,
+                             G_PARAM_READWRITE | G_PARAM_STATIC_STRINGS));
     GTK_WINDOW_CLASS(klass)->close_request = close_request;
     gtk_widget_class_set_template_from_resource(widget_class,
                                                 "/org/ringside/Ringside/ui/console.ui");
@@ -379,6 +446,7 @@ static void rs_console_class_init(RsConsoleClass *klass)
     gtk_widget_class_install_action(widget_class, "win.send-keys", "s", send_keys);
     gtk_widget_class_install_action(widget_class, "win.screenshot", NULL, take_screenshot);
     gtk_widget_class_install_action(widget_class, "win.fullscreen", NULL, toggle_fullscreen);
+    gtk_widget_class_install_property_action(widget_class, "win.resize-guest", "resize-guest");
     gtk_widget_class_install_action(widget_class, "win.menu", NULL, show_menu);
 }
 
@@ -410,6 +478,8 @@ static void rs_console_init(RsConsole *self)
     g_signal_connect_object(settings, "changed::scaling", G_CALLBACK(scaling_changed), self,
                             G_CONNECT_SWAPPED);
     scaling_changed(self);
+    g_settings_bind(settings, "resize-guest", self, "resize-guest",
+                    G_SETTINGS_BIND_DEFAULT | G_SETTINGS_BIND_NO_SENSITIVITY);
 }
 
 RsConsole *rs_console_new(RsApplication *application, RsMachine *machine)
@@ -424,7 +494,11 @@ RsConsole *rs_console_new(RsApplication *application, RsMachine *machine)
     rs_usb_button_set_machine(self->full_usb_button, rs_application_get_usb(application), machine);
     g_signal_connect_swapped(machine, "notify", G_CALLBACK(update_state), self);
     g_signal_connect_swapped(machine, "notify::engine", G_CALLBACK(update_engine), self);
+    g_signal_connect_swapped(machine, "notify::can-resize", G_CALLBACK(can_resize_changed), self);
+    self->guest_size = rs_guest_size_new(machine, self->view);
+    update_guest_size(self);
     update_state(self);
     update_engine(self);
+    can_resize_changed(self);
     return self;
 }

@@ -4,7 +4,20 @@
 
 #include "rs-host.h"
 
-#define KEY "viewer" /* the GSubprocess, while it runs */
+#define KEY "viewer" /* the Viewer, while it runs */
+
+typedef struct {
+    GSubprocess *process;
+    void (*changed)(GtkWindow *window);
+} Viewer;
+
+static void viewer_free(gpointer data)
+{
+    Viewer *viewer = data;
+
+    g_object_unref(viewer->process);
+    g_free(viewer);
+}
 
 static void viewer_ended(GObject *object, GAsyncResult *result, gpointer data)
 {
@@ -12,6 +25,7 @@ static void viewer_ended(GObject *object, GAsyncResult *result, gpointer data)
     g_autoptr(GtkWindow) window = data;
 
     g_subprocess_wait_finish(viewer, result, NULL);
+    void (*changed)(GtkWindow *) = ((Viewer *)g_object_get_data(G_OBJECT(window), KEY))->changed;
     g_object_set_data(G_OBJECT(window), KEY, NULL);
     if (!gtk_widget_get_root(GTK_WIDGET(window))) {
         return; /* closed meanwhile */
@@ -20,6 +34,7 @@ static void viewer_ended(GObject *object, GAsyncResult *result, gpointer data)
         gtk_window_fullscreen(window);
     }
     gtk_window_present(window);
+    changed(window);
 }
 
 /* Somewhere on the window's monitor. */
@@ -36,29 +51,52 @@ static char *place(GtkWindow *window)
     return g_strdup_printf("%d,%d", g.x + g.width / 2, g.y + g.height / 2);
 }
 
-static GSubprocess *start(GtkWindow *window, RsMachine *machine, gboolean integer)
+static GSubprocess *start(GtkWindow *window, RsMachine *machine, const RsFullScreenOptions *options)
 {
     g_autofree char *program = rs_host_find_viewer();
     g_autofree char *centre = place(window);
     g_autofree char *at = g_strconcat("--at=", centre, NULL);
-    const char *argv[] = {program, at, rs_machine_get_id(machine), integer ? "--integer" : NULL,
-                          NULL};
+    const char *argv[6] = {program, at, rs_machine_get_id(machine)};
+    unsigned count = 3;
 
+    if (options->integer) {
+        argv[count++] = "--integer";
+    }
+    if (!options->resize) {
+        argv[count++] = "--no-resize";
+    }
     return program ? g_subprocess_newv(argv, G_SUBPROCESS_FLAGS_NONE, NULL) : NULL;
 }
 
-void rs_full_screen_toggle(GtkWindow *window, RsMachine *machine, gboolean integer)
+static void hand_over(GtkWindow *window, GSubprocess *process, const RsFullScreenOptions *options)
 {
-    GSubprocess *viewer = g_object_get_data(G_OBJECT(window), KEY);
+    Viewer *viewer = g_new0(Viewer, 1);
+
+    viewer->process = process;
+    viewer->changed = options->changed;
+    g_object_set_data_full(G_OBJECT(window), KEY, viewer, viewer_free);
+    g_subprocess_wait_async(process, NULL, viewer_ended, g_object_ref(window));
+    options->changed(window);
+}
+
+gboolean rs_full_screen_has_viewer(GtkWindow *window)
+{
+    return g_object_get_data(G_OBJECT(window), KEY) != NULL;
+}
+
+void rs_full_screen_toggle(GtkWindow *window, RsMachine *machine,
+                           const RsFullScreenOptions *options)
+{
+    Viewer *viewer = g_object_get_data(G_OBJECT(window), KEY);
+    GSubprocess *process;
 
     if (gtk_window_is_fullscreen(window)) {
         gtk_window_unfullscreen(window);
     } else if (viewer) {
-        g_subprocess_send_signal(viewer, SIGTERM);
-    } else if (!rs_machine_is_active(machine) || !(viewer = start(window, machine, integer))) {
+        g_subprocess_send_signal(viewer->process, SIGTERM);
+    } else if (!rs_machine_is_active(machine) || !(process = start(window, machine, options))) {
         gtk_window_fullscreen(window);
     } else {
-        g_object_set_data_full(G_OBJECT(window), KEY, viewer, g_object_unref);
-        g_subprocess_wait_async(viewer, NULL, viewer_ended, g_object_ref(window));
+        hand_over(window, process, options);
     }
 }

@@ -6,6 +6,14 @@
 
 #include "rs-machine.h"
 
-/* Enters it from the machine's window, on the monitor that the window is on, or leaves it again.
- * `integer`: enlarge by whole factors only. */
-void rs_full_screen_toggle(GtkWindow *window, RsMachine *machine, gboolean integer);
+typedef struct {
+    gboolean integer;                   /* enlarge by whole factors only */
+    gboolean resize;                    /* ask the guest for the monitor's size */
+    void (*changed)(GtkWindow *window); /* rs_full_screen_has_viewer() has */
+} RsFullScreenOptions;
+
+/* Enters it from the machine's window, on the monitor that the window is on, or leaves it again. */
+void rs_full_screen_toggle(GtkWindow *window, RsMachine *machine,
+                           const RsFullScreenOptions *options);
+/* The viewer has the machine's screen, the window has handed it over. */
+gboolean rs_full_screen_has_viewer(GtkWindow *window);

@@ -46,6 +46,18 @@ class Console(Desktop):
     def expect_event(self, event):
         until("event " + event, lambda: event in self.events())
 
+    def sizes(self):
+        """That the guest was asked for."""
+        return [tuple(map(int, e.split()[1:])) for e in self.events() if e.startswith("SetSize")]
+
+    def place_for_guest(self):
+        """The size that the guest is to be asked for."""
+        _, _, w, h = self.app.box(self.screen)
+        return max(w // 8 * 8, 640), max(h, 480)
+
+    def expect_place(self):
+        until("the guest's screen to be as large as its place", lambda: self.sizes()[-1:] == [self.place_for_guest()])
+
     def clear(self):
         if os.path.exists(self.folder + "/events"):
             os.unlink(self.folder + "/events")

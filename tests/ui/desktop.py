@@ -219,7 +219,7 @@ class App:
         until(f"“{sentence}”", lambda: sentence in self.text(), timeout)
 
     def place(self, node):
-        """Middle of a widget on the screen."""
+        """Middle of a widget on the screen, in pixels."""
         x, y, w, h = self.box(node)
         return x + w // 2, y + h // 2
 
@@ -228,9 +228,12 @@ class App:
         while frame.get_parent() and frame.get_parent().get_role_name() != "application":
             frame = frame.get_parent()
         extents, whole = (n.get_extents(Atspi.CoordType.WINDOW) for n in (node, frame))
-        geometry = self.window(whole.width, whole.height)
-        return (geometry["X"] + (geometry["WIDTH"] - whole.width) // 2 + extents.x,
-                geometry["Y"] + (geometry["HEIGHT"] - whole.height) // 2 + extents.y, extents.width, extents.height)
+        scale = int(self.desktop.env.get("GDK_SCALE", 1))
+        width, height = whole.width * scale, whole.height * scale
+        geometry = self.window(width, height)
+        return (geometry["X"] + (geometry["WIDTH"] - width) // 2 + extents.x * scale,
+                geometry["Y"] + (geometry["HEIGHT"] - height) // 2 + extents.y * scale,
+                extents.width * scale, extents.height * scale)
 
     def window(self, width, height):
         """The visible X window of the program whose size is the nearest. xdotool gives up when one vanishes

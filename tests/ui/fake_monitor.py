@@ -4,6 +4,7 @@
 
 The screen is a test pattern; what clients send is appended to FOLDER/events. Written for the front end's tests, which
 must not depend on an engine. Environment: FAKE_FAIL=SENTENCE fails to start; FAKE_ABSOLUTE=1 has a tablet;
+FAKE_RESIZE=1 has a guest that takes every size that it is asked for, until a reset;
 FAKE_CURSOR=1 has a cursor plane with cursor_pixels(); FAKE_LIE=1 describes a screen larger than its memory.
 """
 import os
@@ -23,6 +24,11 @@ def pixel(x, y, shift=0):
     return 0x5a000000 | ((x * 255 // WIDTH) << 16) | ((y * 255 // HEIGHT) << 8) | (((x // 16 + y // 16) % 2) * 255 ^ shift)
 
 
+def tile(x, y):
+    """XRGB of a screen that has another size than WIDTH x HEIGHT."""
+    return 0x5ac04020 if (x // 16 + y // 16) % 2 else 0x5a2040c0
+
+
 CURSOR, HOT = 16, (3, 5)
 
 
@@ -38,8 +44,8 @@ class Monitor:
         self.state, self.medium, self.connections, self.usb = "running", "", [], []
         with open(XML) as file:
             self.node = Gio.DBusNodeInfo.new_for_xml(file.read())
-        self.fd = os.memfd_create("screen")
-        self.draw(0)
+        self.mode, self.fd = 0, None
+        self.set_mode(WIDTH, HEIGHT)
         self.settings = GLib.KeyFile()
         self.settings.load_from_file(folder + "/machine.ini", GLib.KeyFileFlags.NONE)
         try:
@@ -57,6 +63,22 @@ class Monitor:
                                               None, None)
         self.server.connect("new-connection", self.connected)
         self.server.start()
+
+    def set_mode(self, width, height):
+        self.mode, self.width, self.height = self.mode + 1, width, height
+        if self.fd is not None:
+            os.close(self.fd)
+        self.fd = os.memfd_create("screen")
+        if (width, height) == (WIDTH, HEIGHT):
+            self.draw(0)
+            return
+        rows = [struct.pack(f"<{width}I", *(tile(x, y) for x in range(width))) for y in (0, 16)]
+        os.write(self.fd, b"".join(rows[y // 16 % 2] for y in range(height)))
+
+    def follow(self, width, height):
+        self.set_mode(width, height)
+        self.emit("/org/ringside/Screen/0", "org.ringside.Monitor1.Screen", "ModeChanged",
+                  GLib.Variant("(uuu)", (self.mode, width, height)))
 
     def draw(self, shift):
         os.ftruncate(self.fd, WIDTH * HEIGHT * 4)
@@ -88,8 +110,8 @@ class Monitor:
                   "State": ("s", self.state), "StateMessage": ("s", ""), "Engine": ("s", "translate"),
                   "EngineReason": ("s", "A test <b>runs</b>"), "Pid": ("i", os.getpid()), "Medium": ("s", self.medium),
                   "Serial": ("s", ""), "Serial2": ("s", ""), "UsbDevices": ("a(ssqqs)", self.usb),
-                  "Exit": ("s", ""), "Width": ("u", WIDTH), "Height": ("u", HEIGHT),
-                  "CanResize": ("b", False),
+                  "Exit": ("s", ""), "Width": ("u", self.width), "Height": ("u", self.height),
+                  "CanResize": ("b", bool(os.environ.get("FAKE_RESIZE"))),
                   "Absolute": ("b", bool(os.environ.get("FAKE_ABSOLUTE")))}
         return GLib.Variant(*values[name])
 
@@ -119,9 +141,9 @@ class Monitor:
         if method in ("Attach", "Capture"):
             fds = Gio.UnixFDList.new()
             index = fds.append(self.fd)
-            height = HEIGHT * 50 if os.environ.get("FAKE_LIE") else HEIGHT
+            height = self.height * (50 if os.environ.get("FAKE_LIE") else 1)
             invocation.return_value_with_unix_fd_list(
-                GLib.Variant("(uuuuh)", (1, WIDTH, height, WIDTH * 4, index)), fds)
+                GLib.Variant("(uuuuh)", (self.mode, self.width, height, self.width * 4, index)), fds)
             if method == "Attach" and os.environ.get("FAKE_CURSOR"):
                 self.show_cursor()
             return
@@ -146,10 +168,14 @@ class Monitor:
         elif method == "DetachUsb":
             self.usb = [device for device in self.usb if device[0] != arguments[0]]
             self.changed(UsbDevices=self.usb)
+        elif method == "SetSize":
+            self.follow(*arguments)
+        elif method == "Reset" and os.environ.get("FAKE_RESIZE"):
+            self.follow(WIDTH, HEIGHT)
         elif method == "Reset":
             self.draw(255)
             self.emit("/org/ringside/Screen/0", "org.ringside.Monitor1.Screen", "Damage",
-                      GLib.Variant("(uuuuu)", (1, 0, 0, WIDTH, HEIGHT)))
+                      GLib.Variant("(uuuuu)", (self.mode, 0, 0, WIDTH, HEIGHT)))
         elif method == "Suspend":
             open(self.folder + "/suspend.state", "w").close()
         invocation.return_value(None)

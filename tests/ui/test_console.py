@@ -133,6 +133,81 @@ def guest_cursor():
         until("the guest's cursor", is_the_guests)
 
 
+def check_tiles(desktop):
+    """The guest has the size that it was asked for: one pixel is one pixel of the screen."""
+    def good():
+        (width, height), (w, h, raw) = desktop.place_for_guest(), desktop.screen_pixels()
+        left, top = (w - width) // 2, (h - height) // 2
+        return left >= 0 and top >= 0 and all(
+            raw[((top + y) * w + left + x) * 3:][:3] == (fake_monitor.tile(x, y) & 0xffffff).to_bytes(3, "big")
+            for y in (*range(16, height - 16, 13), height - 1) for x in (*range(0, width, 5), width - 1))
+    until("the guest's pixels", good)
+
+
+def resize_guest():
+    with Console(FAKE_RESIZE="1") as desktop:
+        app = desktop.open()
+        console = sh("xdotool", "getactivewindow")
+        desktop.expect_place()
+        check_tiles(desktop)
+        first = desktop.place_for_guest()
+        desktop.clear()
+        sh("xdotool", "windowsize", console, "1100", "800")
+        until("a larger place", lambda: desktop.place_for_guest()[0] > first[0])
+        desktop.expect_place()
+        check_tiles(desktop)
+        # A mode of the guest's own is not answered, and neither is a pause, whose bar takes room.
+        key("ctrl+alt")
+        app.expect("Click the screen to use it")
+        key("ctrl+r")
+        desktop.clear()
+        app.press("Reset")
+        desktop.expect_event("Reset")
+        app.press("Pause")
+        app.expect("The machine is paused.")
+        time.sleep(1)
+        app.press("Resume")
+        until("running again", lambda: "The machine is paused." not in app.text())
+        time.sleep(1)
+        assert not desktop.sizes(), desktop.events()
+        # Switched off, and remembered.
+        key("ctrl+g")
+        sh("xdotool", "windowsize", console, "900", "700")
+        until("a smaller place", lambda: desktop.place_for_guest()[0] < 1000)
+        time.sleep(1)
+        assert not desktop.sizes(), desktop.events()
+        key("ctrl+g")
+        desktop.expect_place()
+        # Smaller than any guest likes, in the original size, which scrolls: no more than the smallest.
+        key("ctrl+equal")
+        sh("xdotool", "windowsize", console, "500", "400")
+        until("the smallest size", lambda: desktop.sizes()[-1] == (640, 480))
+        sh("xdotool", "windowsize", console, "1100", "800")
+        until("a larger place", lambda: desktop.place_for_guest()[0] > first[0])
+        desktop.expect_place()
+
+
+def resize_guest_hidpi():
+    """Pixels of the monitor, not points."""
+    with Console("2400x1800", FAKE_RESIZE="1", GDK_SCALE="2") as desktop:
+        desktop.open()
+        desktop.expect_place()
+        assert desktop.sizes()[-1][0] > 1700, desktop.sizes()
+        check_tiles(desktop)
+
+
+def cannot_resize_guest():
+    with Console() as desktop:
+        app = desktop.open()
+        key("ctrl+alt")
+        app.expect("Click the screen to use it")
+        key("ctrl+g")
+        app.press("Machine Menu")
+        app.find("Resize Guest to Window: Needs the Virtio Display")
+        assert not app.look("Resize Guest to Window")
+        assert not desktop.sizes()
+
+
 def life():
     with Console() as desktop:
         app = desktop.open()
@@ -204,6 +279,7 @@ def start_fails():
 
 
 if __name__ == "__main__":
-    everything = [pixels, keys, chord_and_pointer, absolute, guest_cursor, life, found_again, engine, closing, lies,
+    everything = [pixels, keys, chord_and_pointer, absolute, guest_cursor, resize_guest, resize_guest_hidpi,
+                  cannot_resize_guest, life, found_again, engine, closing, lies,
                   start_fails]
     run_cases(*[case for case in everything if case.__name__ in sys.argv[3:] or not sys.argv[3:]])

@@ -5,6 +5,7 @@ a viewer that is killed, and one that cannot start."""
 import os
 import signal
 import subprocess
+import sys
 import time
 
 import x_cursor
@@ -186,6 +187,37 @@ def guest_cursor():
         until("the guest's cursor", is_the_guests)
 
 
+def size_of_the_monitor():
+    """The guest is asked for it, and for its place in the window when the viewer is left."""
+    with Viewer(FAKE_RESIZE="1") as desktop:
+        desktop.open()
+        desktop.expect_place()
+        console = desktop.place_for_guest()
+        desktop.enter()
+        until("the monitor's size", lambda: desktop.sizes()[-1] == SIZE)
+        sh("xdotool", "mousemove", "640", "400")
+        until("the guest's pixels", lambda: all(
+            desktop.pixel(x, y) == (fake_monitor.tile(x, y) & 0xffffff).to_bytes(3, "big")
+            for x, y in ((0, 799), (1279, 799), (40, 701), (648, 500))))
+        desktop.clear()
+        key("ctrl+alt")
+        until("the bar", desktop.bar_shown)
+        key("F11")
+        until("the viewer to end", lambda: not desktop.pids())
+        until("the window's size", lambda: desktop.sizes() == [console])
+        # Switched off, it is off there as well.
+        key("ctrl+alt")
+        desktop.app.expect("Click the screen to use it")
+        key("ctrl+g")
+        desktop.clear()
+        desktop.enter()
+        time.sleep(1)
+        os.kill(desktop.pids()[0], signal.SIGTERM)
+        until("the viewer to end", lambda: not desktop.pids())
+        time.sleep(1)
+        assert not desktop.sizes(), desktop.sizes()
+
+
 def usb_in_the_bar():
     if not fake_usb.is_possible():
         skip("umockdev is not installed")
@@ -262,5 +294,6 @@ def alone():
         assert desktop.monitors(), "the machine ended with its viewer"
 
 
-run_cases(shows_the_screen, keys_and_leaving, relative_pointer, absolute_pointer_and_edge, guest_cursor, usb_in_the_bar, killed,
-          without_sdl, alone)
+everything = [shows_the_screen, keys_and_leaving, relative_pointer, absolute_pointer_and_edge, guest_cursor, size_of_the_monitor,
+              usb_in_the_bar, killed, without_sdl, alone]
+run_cases(*[case for case in everything if case.__name__ in sys.argv[3:] or not sys.argv[3:]])

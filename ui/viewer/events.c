@@ -209,8 +209,11 @@ static void on_window(Viewer *v, const SDL_WindowEvent *e)
         v->focused = false;
         events_release(v);
         break;
-    case SDL_WINDOWEVENT_EXPOSED:
     case SDL_WINDOWEVENT_SIZE_CHANGED:
+        viewer_ask_size(v);
+        picture_redraw(v);
+        break;
+    case SDL_WINDOWEVENT_EXPOSED:
     case SDL_WINDOWEVENT_RESTORED:
         picture_redraw(v);
         break;

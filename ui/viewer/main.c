@@ -8,15 +8,18 @@
 #include "viewer.h"
 
 #define NOTICE_SECONDS 2
+#define SETTLE_MS      200 /* until the window is as large as its monitor */
 
 static int display_index = -1;
 static char *display_at;
-static gboolean integer_only, show_version;
+static gboolean integer_only, no_resize, show_version;
 static const GOptionEntry options[] = {
     {"display", 'd', 0, G_OPTION_ARG_INT, &display_index, N_("The monitor, counted from 0"), "N"},
     {"at", 0, 0, G_OPTION_ARG_STRING, &display_at,
      N_("The monitor that shows this place of the desktop"), "X,Y"},
     {"integer", 0, 0, G_OPTION_ARG_NONE, &integer_only, N_("Enlarge by whole factors only"), NULL},
+    {"no-resize", 0, 0, G_OPTION_ARG_NONE, &no_resize,
+     N_("Do not ask the guest for the monitor's size"), NULL},
     {"version", 0, 0, G_OPTION_ARG_NONE, &show_version, N_("Print the version"), NULL},
     {NULL},
 };
@@ -70,6 +73,29 @@ static bool open_window(Viewer *v)
                                  (int)SDL_WINDOWPOS_UNDEFINED_DISPLAY(index), bounds.w, bounds.h,
                                  SDL_WINDOW_FULLSCREEN_DESKTOP | SDL_WINDOW_ALLOW_HIGHDPI);
     return v->window && SDL_GetWindowSurface(v->window);
+}
+
+/* Exactly, unlike the console: a black edge would be the only thing beside the guest. */
+static gboolean ask_size(gpointer data)
+{
+    Viewer *v = data;
+    SDL_Surface *surface = SDL_GetWindowSurface(v->window);
+
+    v->ask = 0;
+    if (surface && (surface->w != v->asked_width || surface->h != v->asked_height)) {
+        v->asked_width = surface->w;
+        v->asked_height = surface->h;
+        rs_machine_set_size(v->machine, (unsigned)surface->w, (unsigned)surface->h);
+    }
+    return G_SOURCE_REMOVE;
+}
+
+void viewer_ask_size(Viewer *v)
+{
+    g_clear_handle_id(&v->ask, g_source_remove);
+    if (v->resize && rs_machine_can_resize(v->machine)) {
+        v->ask = g_timeout_add(SETTLE_MS, ask_size, v);
+    }
 }
 
 /* --- what the machine says --- */
@@ -130,11 +156,13 @@ static void run(Viewer *v)
     g_signal_connect_swapped(v->machine, "damage", G_CALLBACK(picture_damage), v);
     g_signal_connect_swapped(v->machine, "cursor", G_CALLBACK(cursor_changed), v);
     g_signal_connect_swapped(v->machine, "notify::absolute", G_CALLBACK(events_update_pointer), v);
+    g_signal_connect_swapped(v->machine, "notify::can-resize", G_CALLBACK(viewer_ask_size), v);
     g_signal_connect_swapped(v->machine, "notify::state", G_CALLBACK(state_changed), v);
     rs_machine_attach(v->machine);
     if (!rs_machine_is_active(v->machine)) {
         rs_machine_start_async(v->machine, started, v);
     }
+    viewer_ask_size(v);
     picture_notice(v, _("Press Ctrl+Alt, or touch the upper edge, to leave"), NOTICE_SECONDS);
     g_main_loop_run(v->loop);
     usb_show(v, false);
@@ -151,6 +179,7 @@ static void let_go(Viewer *v)
     picture_clear(v);
     cursor_clear(v);
     g_clear_handle_id(&v->redraw, g_source_remove);
+    g_clear_handle_id(&v->ask, g_source_remove);
     cairo_region_destroy(v->damage);
     SDL_DestroyWindow(v->window);
     SDL_Quit();
@@ -159,7 +188,7 @@ static void let_go(Viewer *v)
 
 static int show(RsMachine *machine)
 {
-    Viewer v = {.machine = machine, .integer = integer_only, .bar_hover = -1};
+    Viewer v = {.machine = machine, .integer = integer_only, .resize = !no_resize, .bar_hover = -1};
 
     if (!open_window(&v)) {
         g_printerr("ringside-viewer: There is no screen for SDL: %s\n", SDL_GetError());

@@ -27,6 +27,9 @@ typedef struct {
     RsMachine *machine;
     SDL_Window *window;
     int status;
+    bool resize; /* ask the guest for the monitor's size */
+    int asked_width, asked_height;
+    unsigned ask; /* source */
 
     /* picture.c */
     RsFrame *frame;
@@ -64,6 +67,9 @@ typedef struct {
     } motion; /* not yet sent */
     int pointer_x, pointer_y;
 } Viewer;
+
+/* main.c: the window's size, or what the guest can make of it, may have changed. */
+void viewer_ask_size(Viewer *v);
 
 /* keys.c: a Linux input event code, 0 when there is none. */
 unsigned viewer_key_code(SDL_Scancode scancode);
