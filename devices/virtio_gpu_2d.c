@@ -11,18 +11,18 @@
 /* --- pixels --- */
 
 /* Formats by their bytes in memory (section 5.7.6.8): what to shift a little-endian word by, for
- * each of A, R, G and B. Alpha 32: there is none. */
+ * each of A (or X), R, G and B. */
 static const struct gpu_format {
     uint8_t id, alpha, red, green, blue;
 } formats[] = {
     {1, 24, 16, 8, 0},   /* B8G8R8A8 */
-    {2, 32, 16, 8, 0},   /* B8G8R8X8 */
+    {2, 24, 16, 8, 0},   /* B8G8R8X8 */
     {3, 0, 8, 16, 24},   /* A8R8G8B8 */
-    {4, 32, 8, 16, 24},  /* X8R8G8B8 */
+    {4, 0, 8, 16, 24},   /* X8R8G8B8 */
     {67, 24, 0, 8, 16},  /* R8G8B8A8 */
-    {68, 32, 24, 16, 8}, /* X8B8G8R8 */
+    {68, 0, 24, 16, 8},  /* X8B8G8R8 */
     {121, 0, 24, 16, 8}, /* A8B8G8R8 */
-    {134, 32, 0, 8, 16}, /* R8G8B8X8 */
+    {134, 24, 0, 8, 16}, /* R8G8B8X8 */
 };
 
 static const struct gpu_format *format_find(uint32_t id)
@@ -58,10 +58,13 @@ static void line_convert(uint32_t *to, const uint8_t *from, uint32_t count,
     }
 }
 
-/* Premultiplied, whatever the guest says: no colour is brighter than its alpha. */
+/*
+ * Of a cursor; X is alpha, too: Linux makes all its pictures without alpha, and those of cursors
+ * have it all the same. Premultiplied, whatever the guest says: no colour exceeds its alpha.
+ */
 static uint32_t pixel_argb(const uint8_t *at, const struct gpu_format *f)
 {
-    uint32_t p = pixel_load(at), a = f->alpha < 32 ? p >> f->alpha & 0xff : 0xff;
+    uint32_t p = pixel_load(at), a = p >> f->alpha & 0xff;
     uint32_t r = p >> f->red & 0xff, g = p >> f->green & 0xff, b = p >> f->blue & 0xff;
 
     return a << 24 | MIN(r, a) << 16 | MIN(g, a) << 8 | MIN(b, a);

@@ -238,9 +238,12 @@ def pack_folder(root):
                           input=names.encode(), stdout=subprocess.PIPE, check=True).stdout
 
 
-def pack_initramfs(path, init, modules, files):
+def pack_initramfs(path, init, modules, files, programs=()):
+    """programs: of the host, go to /bin."""
     root = path + ".d"
     fill_initramfs(root, init, modules, files)
+    for program in programs:
+        shutil.copy(program, root + "/bin")
     with gzip.open(path, "wb", 1) as out:
         out.write(pack_folder(root))
 
@@ -329,15 +332,35 @@ while :; do
     last=$now; sleep 0.3
 done
 """,
+    "show": "/bin/drm_show\n",
+    "cursor": "/bin/drm_show cursor\n",
+    "move": "/bin/drm_show cursor move\n",
 }
 
 
-def video_initramfs():
+def drm_show():
+    """The program of the same name that this build made."""
+    path = os.path.join(os.environ.get("RINGSIDE_BUILD", "build"), "tests/guest/drm_show")
+    if not os.path.exists(path):
+        raise Skip("drm_show was not built: libdrm-dev is not installed")
+    return path
+
+
+def video_initramfs(*more):
+    modules = ["virtio_pci", "virtio_gpu", *more]
+    program = drm_show()
+
     def make(path):
-        pack_initramfs(path, INIT, module_list("virtio_pci", "virtio_gpu"),
-                       {"/do/" + name: script for name, script in VIDEO_DO.items()})
-    tag = hashlib.sha256((INIT + repr(sorted(VIDEO_DO.items())) + kernel()).encode()).hexdigest()[:12]
+        pack_initramfs(path, INIT, module_list(*modules),
+                       {"/do/" + name: script for name, script in VIDEO_DO.items()}, [program])
+    with open(program, "rb") as file:
+        tag = hashlib.sha256((INIT + repr(sorted(VIDEO_DO.items())) + repr(modules) + kernel()).encode() +
+                             file.read()).hexdigest()[:12]
     return made("video-%s.gz" % tag, make)
+
+
+def video_tablet_initramfs():
+    return video_initramfs("xhci_pci", "usbhid", "hid_generic")
 
 
 # What the sound guest does: each case starts with the mixer open.
