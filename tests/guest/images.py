@@ -335,6 +335,12 @@ done
     "show": "/bin/drm_show\n",
     "cursor": "/bin/drm_show cursor\n",
     "move": "/bin/drm_show cursor move\n",
+    # A device is in use while somebody reads it, as a desktop does.
+    "tablet": r"""
+while ! grep -q -i tablet /sys/class/input/event*/device/name; do sleep 0.2; done
+for event in /dev/input/event*; do cat $event > /dev/null & done
+/bin/drm_show cursor
+""",
 }
 
 
@@ -360,7 +366,7 @@ def video_initramfs(*more):
 
 
 def video_tablet_initramfs():
-    return video_initramfs("xhci_pci", "usbhid", "hid_generic")
+    return video_initramfs("xhci_pci", "usbhid", "hid_generic", "evdev")
 
 
 # What the sound guest does: each case starts with the mixer open.

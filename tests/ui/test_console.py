@@ -133,6 +133,32 @@ def guest_cursor():
         until("the guest's cursor", is_the_guests)
 
 
+def drawn_cursor():
+    """Without a tablet it is drawn where the guest has it, over the pixels."""
+    with Console(FAKE_CURSOR="1") as desktop:
+        desktop.open()
+        key("ctrl+alt")
+        desktop.app.expect("Click the screen to use it")
+        key("ctrl+plus")
+
+        def drawn():
+            w, h, raw = desktop.screen_pixels()
+            factor = min(w // fake_monitor.WIDTH, h // fake_monitor.HEIGHT)
+            left, top = (w - fake_monitor.WIDTH * factor) // 2, (h - fake_monitor.HEIGHT * factor) // 2
+
+            def at(x, y):
+                place = ((top + y * factor + factor // 2) * w + left + x * factor + factor // 2) * 3
+                return raw[place:place + 3]
+
+            def under(x, y):
+                return (fake_monitor.pixel(x, y) & 0xffffff).to_bytes(3, "big")
+            mixed = bytes(0x80 + c * 127 // 255 for c in under(108, 73))
+            return (at(98, 60) == under(98, 60) and at(108, 58) == under(108, 58) and at(117, 60) == under(117, 60)
+                    and at(101, 61) == at(114, 65) == b"\xff\x80\x00"
+                    and all(abs(a - b) < 3 for a, b in zip(at(108, 73), mixed)))
+        until("the guest's cursor", drawn)
+
+
 def check_tiles(desktop):
     """The guest has the size that it was asked for: one pixel is one pixel of the screen."""
     def good():
@@ -279,7 +305,7 @@ def start_fails():
 
 
 if __name__ == "__main__":
-    everything = [pixels, keys, chord_and_pointer, absolute, guest_cursor, resize_guest, resize_guest_hidpi,
+    everything = [pixels, keys, chord_and_pointer, absolute, guest_cursor, drawn_cursor, resize_guest, resize_guest_hidpi,
                   cannot_resize_guest, life, found_again, engine, closing, lies,
                   start_fails]
     run_cases(*[case for case in everything if case.__name__ in sys.argv[3:] or not sys.argv[3:]])

@@ -187,6 +187,19 @@ def guest_cursor():
         until("the guest's cursor", is_the_guests)
 
 
+def drawn_cursor():
+    """Without a tablet it is drawn over the picture, at (100, 60) of it."""
+    with Viewer(FAKE_CURSOR="1") as desktop:
+        desktop.open()
+        desktop.enter()
+        mixed = bytes(0x80 + c * 127 // 255 for c in (fake_monitor.pixel(108, 73) & 0xffffff).to_bytes(3, "big"))
+
+        def drawn():
+            upper, lower = desktop.pixel(4 * 101 + 2, 4 * 61 + 2), desktop.pixel(4 * 108 + 2, 4 * 73 + 2)
+            return upper == b"\xff\x80\x00" and all(abs(a - b) < 3 for a, b in zip(lower, mixed))
+        until("the guest's cursor", drawn)
+
+
 def size_of_the_monitor():
     """The guest is asked for it, and for its place in the window when the viewer is left."""
     with Viewer(FAKE_RESIZE="1") as desktop:
@@ -294,6 +307,6 @@ def alone():
         assert desktop.monitors(), "the machine ended with its viewer"
 
 
-everything = [shows_the_screen, keys_and_leaving, relative_pointer, absolute_pointer_and_edge, guest_cursor, size_of_the_monitor,
+everything = [shows_the_screen, keys_and_leaving, relative_pointer, absolute_pointer_and_edge, guest_cursor, drawn_cursor, size_of_the_monitor,
               usb_in_the_bar, killed, without_sdl, alone]
 run_cases(*[case for case in everything if case.__name__ in sys.argv[3:] or not sys.argv[3:]])
