@@ -439,6 +439,16 @@ static bool cpus_apply(struct machine *m, GVariant *all, GError **error)
     return ok;
 }
 
+/* The settings have changed since: a device is new. */
+static bool other_devices(const char *name, GError **error)
+{
+    g_set_error(error, G_IO_ERROR, G_IO_ERROR_INVALID_DATA,
+                "The machine was suspended without the device %s, which its settings give it now. "
+                "Set them back to what they were",
+                name);
+    return false;
+}
+
 static bool devices_apply(struct machine *m, GVariant *all, GError **error)
 {
     for (unsigned i = 0; i < machine_table_rows; i++) {
@@ -446,6 +456,10 @@ static bool devices_apply(struct machine *m, GVariant *all, GError **error)
         struct state *s;
         if (!m->device[i]) {
             continue;
+        }
+        g_autoptr(GVariant) entry = g_variant_lookup_value(all, row->name, NULL);
+        if (!entry) {
+            return other_devices(row->name, error);
         }
         s = entry_begin(all, row->name);
         row->class->state(m->device[i], s);

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Debian's kernel with its virtio_gpu driver: the console on the screen, through a suspend, in the size that a client asks
 for; GRUB's menu by the VGA BIOS of the same adapter."""
+import os
+
 try:
     from gi.repository import Gio, GLib
 except ImportError:
@@ -135,6 +137,27 @@ def standard_vga_cannot_change_its_size(bench):
     m = bench.machine(memory="64M", iso=images.grub_rescue())
     m.start()
     check("video=virtio" in (set_size(bench, m, 1000, 700) or ""), "no sentence says why not")
+
+
+@test
+def state_of_another_adapter_is_refused(bench):
+    for then, now, device in (("vga", "virtio", "virtio-gpu"), ("virtio", "vga", "vga")):
+        m = bench.machine("was-" + then, memory="64M", iso=images.grub_rescue(), video=then)
+        m.start()
+        m.wait_text("GNU GRUB", 30)
+        m.do("suspend")
+        settings = os.path.join(m.folder, "machine.ini")
+        with open(settings) as file:
+            kept = file.read()
+        with open(settings, "w") as file:
+            file.write(kept.replace("video=" + then, "video=" + now))
+        sentence = m.do("start", status=1).stderr
+        check("was suspended without the device %s," % device in sentence and "Set them back" in sentence, sentence)
+        with open(settings, "w") as file:
+            file.write(kept)
+        m.start()
+        m.wait_text("GNU GRUB", 30)
+        m.do("stop", "--force")
 
 
 @test
