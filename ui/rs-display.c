@@ -15,6 +15,7 @@
 
 #include "cursor-image.h"
 #include "rs-display.h"
+#include "rs-raw-motion.h"
 
 #define TILE_ROWS    32u
 #define EVDEV_OFFSET 8u
@@ -43,6 +44,9 @@ struct _RsDisplay {
     gboolean chord, inhibited, captured, attached, warping;
     unsigned buttons;
     double last_x, last_y, rest_x, rest_y;
+    RsRawMotion *raw;   /* while captured, where there is such a thing */
+    gboolean raw_moved; /* the next motion of the pointer is known already */
+    guint raw_send;     /* source: `rest` is to be sent */
 };
 
 G_DEFINE_FINAL_TYPE(RsDisplay, rs_display, GTK_TYPE_WIDGET)
@@ -446,11 +450,57 @@ static void rs_display_size_allocate(GtkWidget *widget, int width, int height, i
     update_cursor(RS_DISPLAY(widget));
 }
 
+/* What has come together, as whole steps. */
+static void send_rest(RsDisplay *self)
+{
+    double dx = trunc(self->rest_x), dy = trunc(self->rest_y);
+
+    g_clear_handle_id(&self->raw_send, g_source_remove);
+    self->rest_x -= dx;
+    self->rest_y -= dy;
+    if (dx != 0 || dy != 0) {
+        rs_machine_pointer_relative(self->machine, (int)dx, (int)dy, 0, self->buttons);
+    }
+}
+
+static gboolean send_raw(gpointer data)
+{
+    RS_DISPLAY(data)->raw_send = 0;
+    send_rest(data);
+    return G_SOURCE_REMOVE;
+}
+
+/* Mice may tell of themselves a thousand times a second. */
+static void on_raw_motion(gpointer data, double dx, double dy)
+{
+    RsDisplay *self = data;
+
+    self->raw_moved = TRUE;
+    self->rest_x += dx;
+    self->rest_y += dy;
+    if (!self->raw_send) {
+        self->raw_send = g_idle_add_full(G_PRIORITY_DEFAULT, send_raw, self, NULL);
+    }
+}
+
+static void follow_mouse(RsDisplay *self, gboolean follow)
+{
+    g_clear_handle_id(&self->raw_send, g_source_remove);
+    g_clear_pointer(&self->raw, rs_raw_motion_free);
+    self->raw_moved = FALSE;
+    self->rest_x = self->rest_y = 0;
+    if (follow) {
+        self->raw =
+            rs_raw_motion_new(gtk_widget_get_display(GTK_WIDGET(self)), on_raw_motion, self);
+    }
+}
+
 static void set_captured(RsDisplay *self, gboolean captured)
 {
     if (captured != self->captured) {
         self->captured = captured;
         self->warping = FALSE;
+        follow_mouse(self, captured);
         g_object_notify_by_pspec(G_OBJECT(self), properties[PROP_POINTER_CAPTURED]);
     }
     update_cursor(self);
@@ -517,17 +567,14 @@ static void send_relative(RsDisplay *self, double x, double y)
     double middle_y = gtk_widget_get_height(GTK_WIDGET(self)) / 2;
     gboolean in_middle = fabs(x - middle_x) < 3 && fabs(y - middle_y) < 3;
 
-    if (!isnan(self->last_x) && !(self->warping && in_middle)) {
+    if (!isnan(self->last_x) && !self->raw_moved && !(self->warping && in_middle)) {
         Placement p = placement(self);
-        double dx = self->rest_x + (x - self->last_x) * p.scale / p.factor;
-        double dy = self->rest_y + (y - self->last_y) * p.scale / p.factor;
-        self->rest_x = dx - trunc(dx);
-        self->rest_y = dy - trunc(dy);
-        if (trunc(dx) != 0 || trunc(dy) != 0) {
-            rs_machine_pointer_relative(self->machine, (int)dx, (int)dy, 0, self->buttons);
-        }
+        self->rest_x += (x - self->last_x) * p.scale / p.factor;
+        self->rest_y += (y - self->last_y) * p.scale / p.factor;
+        send_rest(self);
     }
-    self->warping = self->warping && !in_middle;
+    self->warping = self->warping && !in_middle && !self->raw_moved;
+    self->raw_moved = FALSE;
     self->last_x = x;
     self->last_y = y;
     if (!self->warping &&
@@ -556,6 +603,9 @@ static void on_leave(RsDisplay *self)
 {
     self->last_x = self->last_y = NAN;
     self->warping = FALSE;
+    if (self->raw) { /* faster than we are */
+        warp_to_middle(self);
+    }
 }
 
 static gboolean on_scroll(RsDisplay *self, double dx, double dy)
@@ -597,6 +647,7 @@ static void send_buttons(RsDisplay *self)
         send_absolute(self, isnan(self->last_x) ? 0 : self->last_x,
                       isnan(self->last_y) ? 0 : self->last_y, 0);
     } else if (self->captured) {
+        send_rest(self);
         rs_machine_pointer_relative(self->machine, 0, 0, 0, self->buttons);
     }
 }

@@ -7,6 +7,7 @@ import sys
 import time
 
 import x_cursor
+import x_mouse
 from console import PROGRAM, Console, fake_monitor
 from desktop import key, run_cases, sh, type_text, until
 
@@ -94,6 +95,28 @@ def chord_and_pointer():
         key("ctrl+alt")
         app.expect("Click the screen to use it")
         desktop.expect_event("ReleaseAll")
+
+
+def mouse_at_the_edge():
+    """A mouse that is faster than we are, far beyond the screen: all of its way arrives, once."""
+    with Console() as desktop:
+        app = desktop.open()
+        app.click(desktop.screen)
+        app.expect("Press Ctrl+Alt to release the pointer and the keyboard")
+        desktop.clear()
+        x_mouse.move(desktop.env["DISPLAY"], 12, -700, 3)
+        x_mouse.move(desktop.env["DISPLAY"], 12, 500, 0)
+
+        def moved():
+            moves = [e.split() for e in desktop.events() if e.startswith("PointerRelative")]
+            return [sum(int(move[i]) for move in moves) for i in (1, 2)]
+        until("all of the way", lambda: moved() == [-2400, 36])
+        # The buttons are still the guest's, wherever the pointer has been.
+        sh("xdotool", "click", "3")
+        desktop.expect_event("PointerRelative 0 0 0 2")
+        assert moved() == [-2400, 36], moved()
+        key("ctrl+alt")
+        app.expect("Click the screen to use it")
 
 
 def engine():
@@ -305,7 +328,7 @@ def start_fails():
 
 
 if __name__ == "__main__":
-    everything = [pixels, keys, chord_and_pointer, absolute, guest_cursor, drawn_cursor, resize_guest, resize_guest_hidpi,
+    everything = [pixels, keys, chord_and_pointer, mouse_at_the_edge, absolute, guest_cursor, drawn_cursor, resize_guest, resize_guest_hidpi,
                   cannot_resize_guest, life, found_again, engine, closing, lies,
                   start_fails]
     run_cases(*[case for case in everything if case.__name__ in sys.argv[3:] or not sys.argv[3:]])
