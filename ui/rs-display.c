@@ -23,6 +23,7 @@
 #define SNAP         0.05 /* a fit this little above a whole multiple becomes that multiple */
 #define ABSOLUTE_MAX 32767.0
 #define MINIMUM_SIZE 64
+#define WARP_TIME    (200 * 1000) /* that a warp may take, in microseconds */
 
 /* Where the picture is, in device pixels. */
 typedef struct {
@@ -43,6 +44,7 @@ struct _RsDisplay {
     guint8 held[MAX_KEYS];
     gboolean chord, inhibited, captured, attached, warping;
     unsigned buttons;
+    gint64 warped; /* when */
     double last_x, last_y, rest_x, rest_y;
     RsRawMotion *raw;   /* while captured, where there is such a thing */
     gboolean raw_moved; /* the next motion of the pointer is known already */
@@ -557,23 +559,31 @@ static void warp_to_middle(RsDisplay *self)
         XWarpPointer(display, None, gdk_x11_surface_get_xid(surface), 0, 0, 0, 0,
                      (int)((x + dx) * scale), (int)((y + dy) * scale));
         self->warping = TRUE;
+        self->warped = g_get_monotonic_time();
     }
     G_GNUC_END_IGNORE_DEPRECATIONS
 }
 
+/* What comes after a warp may be some way off the middle: GDK makes several motions one. */
 static void send_relative(RsDisplay *self, double x, double y)
 {
     double middle_x = gtk_widget_get_width(GTK_WIDGET(self)) / 2;
     double middle_y = gtk_widget_get_height(GTK_WIDGET(self)) / 2;
-    gboolean in_middle = fabs(x - middle_x) < 3 && fabs(y - middle_y) < 3;
 
-    if (!isnan(self->last_x) && !self->raw_moved && !(self->warping && in_middle)) {
+    if (self->warping && !isnan(self->last_x) &&
+        hypot(x - middle_x, y - middle_y) < hypot(x - self->last_x, y - self->last_y)) {
+        self->last_x = middle_x;
+        self->last_y = middle_y;
+        self->warping = FALSE;
+    }
+    if (!isnan(self->last_x) && !self->raw_moved) {
         Placement p = placement(self);
         self->rest_x += (x - self->last_x) * p.scale / p.factor;
         self->rest_y += (y - self->last_y) * p.scale / p.factor;
         send_rest(self);
     }
-    self->warping = self->warping && !in_middle && !self->raw_moved;
+    self->warping = self->warping && !self->raw_moved &&
+                    g_get_monotonic_time() - self->warped < WARP_TIME;
     self->raw_moved = FALSE;
     self->last_x = x;
     self->last_y = y;

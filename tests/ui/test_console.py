@@ -89,9 +89,9 @@ def chord_and_pointer():
         desktop.clear()
 
         def moved_on():
-            sh("xdotool", "mousemove_relative", "--", "40", "0")
+            sh("xdotool", *["mousemove_relative", "--", "40", "0", "sleep", "0.02"] * 4)
             return sum(int(e.split()[1]) for e in desktop.events() if e.startswith("PointerRelative")) > 1500
-        until("the pointer to go on and on", moved_on)
+        until("the pointer to go on and on", moved_on, 60)
         key("ctrl+alt")
         app.expect("Click the screen to use it")
         desktop.expect_event("ReleaseAll")
