@@ -11,7 +11,7 @@ from desktop import Desktop, key, run_cases, screenshot, sh, until
 from guest_window import guest_image
 
 PROGRAM = sys.argv[1]
-BUILD = os.path.join(os.path.dirname(PROGRAM), "..")
+BUILD = os.path.dirname(os.path.dirname(os.path.abspath(PROGRAM)))
 RINGCTL = BUILD + "/app/ringctl"
 TILES = (b"\x20\x40\xc0", b"\xc0\x40\x20")  # of tests/guest/programs/drm_show.c
 PATIENCE = 3 * 20

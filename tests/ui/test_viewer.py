@@ -281,11 +281,17 @@ def killed():
 
 
 def without_sdl():
-    with Viewer(SDL_VIDEODRIVER="none") as desktop:
+    with Viewer(SDL_VIDEODRIVER="none", FAKE_RESIZE="1") as desktop:
         app = desktop.open()
+        desktop.expect_place()
+        window = desktop.sizes()[-1]
         app.press("Full Screen")
         until("GTK's full screen", lambda: "_NET_WM_STATE_FULLSCREEN" in sh(
             "xprop", "-id", sh("xdotool", "getactivewindow"), "_NET_WM_STATE"))
+        until("the monitor's size", lambda: desktop.sizes()[-1] == SIZE)
+        key("ctrl+alt")
+        app.press("Leave Full Screen")
+        until("the window's size", lambda: desktop.sizes()[-1] == window)
 
 
 def alone():
