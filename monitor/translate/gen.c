@@ -48,9 +48,11 @@ bool gen_fast_flagless(void)
 void gen_site(struct gen *g)
 {
     struct site s = {block_at(g->b, g->e.p - g->c->rw), g->in->offset, g->in->d.length};
-    const struct site *last = &g->sites[g->sites_count - 1];
-    if (g->sites_count && last->guest == s.guest && !((last->at ^ s.at) & SITE_COLD)) {
-        return;
+    if (g->sites_count) {
+        const struct site *last = &g->sites[g->sites_count - 1];
+        if (last->guest == s.guest && !((last->at ^ s.at) & SITE_COLD)) {
+            return;
+        }
     }
     if (g->sites_count < MAX_SITES) {
         g->sites[g->sites_count++] = s;
