@@ -149,6 +149,7 @@ void cache_flush(struct vcpu *v)
         region_reset(c, i);
     }
     c->modes_count = 0;
+    v->relearn = NULL;
     c->flushes++;
     for (unsigned i = 0; i < RESOLVED_SIZE; i++) {
         v->recent[i].block = NULL;
@@ -377,6 +378,7 @@ static void pages_leave(struct vcpu *v, struct block *b)
         struct page_blocks *p = page_find(v->cache, b->page[i], false);
         if (p && !p->blocks) {
             p->writes = 0;
+            p->code = 0;
             engine_release_page(v, p->page);
         }
     }
@@ -411,6 +413,9 @@ static void block_drop(struct vcpu *v, struct block *b)
     if (*movable == b) {
         *movable = NULL;
     }
+    if (v->relearn == b) {
+        v->relearn = NULL;
+    }
     v->count.dropped++;
     pages_leave(v, b);
     block_unlink(c, b);
@@ -441,6 +446,34 @@ void block_forget(struct vcpu *v)
     v->resolved = NULL;
 }
 
+/* The first byte of block b that lies in pool page `page`, and how many. */
+static void block_extent(const struct block *b, uint64_t page, uint64_t *start, uint64_t *size)
+{
+    uint64_t head = GUEST_PAGE_SIZE - b->first_offset;
+    head = b->guest_size < head ? b->guest_size : head;
+    if (b->page[0] == page) {
+        *start = page + b->first_offset;
+        *size = head;
+    } else {
+        *start = page;
+        *size = b->guest_size - head;
+    }
+}
+
+/* Bits for struct page_blocks.code. */
+static uint64_t code_bits(uint64_t offset, uint64_t len)
+{
+    unsigned first = offset / 64 % 64, last = (offset + len - 1) / 64 % 64;
+    return ((2ull << (last - first)) - 1) << first;
+}
+
+static uint64_t block_bits(const struct block *b, uint64_t page)
+{
+    uint64_t start, size;
+    block_extent(b, page, &start, &size);
+    return code_bits(start, size);
+}
+
 static void block_add(struct vcpu *v, struct block *b)
 {
     struct code_cache *c = v->cache;
@@ -464,47 +497,45 @@ static void block_add(struct vcpu *v, struct block *b)
             *page_place(p->blocks, b->page[i]) = &b->page_next[i];
         }
         p->blocks = b;
+        p->code |= block_bits(b, p->page);
     }
 }
 
-/* The first byte of block b that lies in pool page `page`, and how many. */
-static void block_extent(const struct block *b, uint64_t page, uint64_t *start, uint64_t *size)
-{
-    uint64_t head = GUEST_PAGE_SIZE - b->first_offset;
-    head = b->guest_size < head ? b->guest_size : head;
-    if (b->page[0] == page) {
-        *start = page + b->first_offset;
-        *size = head;
-    } else {
-        *start = page;
-        *size = b->guest_size - head;
-    }
-}
-
-static void page_invalidate(struct vcpu *v, uint64_t page, uint64_t offset, uint64_t len)
+static bool page_invalidate(struct vcpu *v, uint64_t page, uint64_t offset, uint64_t len)
 {
     struct page_blocks *p = page_find(v->cache, page, false);
     if (!p) {
-        return;
+        return false;
     }
-    bool all = ++p->writes >= WRITES_MAX && p->emptied < EMPTIED_MAX;
+    bool all = ++p->writes >= WRITES_MAX && p->emptied < EMPTIED_MAX, dropped = false;
+    uint64_t from = MAX(offset, page), end = MIN(offset + len, page + GUEST_PAGE_SIZE);
+    if (!all && !(p->code & code_bits(from, end - from))) {
+        return false;
+    }
+    uint64_t code = 0;
     for (struct block *b = p->blocks, *next; b; b = next) {
         uint64_t start, size;
         next = b->page_next[b->page[0] == page ? 0 : 1];
         block_extent(b, page, &start, &size);
-        if (all || (start < offset + len && offset < start + size)) {
+        if (all || (start < end && from < start + size)) {
             block_drop(v, b);
+            dropped = true;
+        } else {
+            code |= code_bits(start, size);
         }
     }
+    p->code = code;
     p->emptied += all;
+    return dropped;
 }
 
-void block_invalidate(struct vcpu *v, uint64_t offset, uint64_t len)
+bool block_invalidate(struct vcpu *v, uint64_t offset, uint64_t len)
 {
-    uint64_t end = offset + len;
-    for (uint64_t page = offset & ~0xfffull; page < end; page += GUEST_PAGE_SIZE) {
-        page_invalidate(v, page, offset, len);
+    bool dropped = false;
+    for (uint64_t page = offset & ~0xfffull; page < offset + len; page += GUEST_PAGE_SIZE) {
+        dropped |= page_invalidate(v, page, offset, len);
     }
+    return dropped;
 }
 
 /* The next region is divided between code and slow paths as the last one would have liked to be. */
@@ -547,11 +578,10 @@ void code_written(struct vcpu *v, uint8_t *host, unsigned len)
         return;
     }
     v->count.code_writes++;
-    block_invalidate(v, offset, len);
-    struct block *running =
-        v->ret_pc ? block_find_host(v->cache, v->ret_pc - 1 - (uint64_t)v->cache->rx) : NULL;
-    if (running && !running->valid) {
-        v->smc_exit = 1;
+    if (block_invalidate(v, offset, len) && v->ret_pc) {
+        const struct block *running =
+            block_find_host(v->cache, v->ret_pc - 1 - (uint64_t)v->cache->rx);
+        v->smc_exit |= running && !running->valid;
     }
     if (v->engine->cpus > 1) {
         fpu_save(v);
@@ -626,13 +656,14 @@ void smc_check(struct vcpu *v)
 #define MISSES_PATIENCE 3 /* before a block is made anew for another unit */
 #define MISSES_MAX      8 /* in a window that has the unit but not the page */
 
-/* An access that was planned as `info` says goes to `linear`. `now`: its block must not run on. */
+/* An access that was planned as `info` says goes to `linear`. `now`: its block does not run on. A
+ * block that does is dropped when it has been left, since it must notice writes to its own code. */
 static void window_learn(struct vcpu *v, struct block *b, uint64_t site, uint32_t info,
                          uint64_t linear, bool now)
 {
     struct site_hint *h = hint_slot(v, site);
     int64_t unit = window_unit(v, linear), planned = (int8_t)(info >> INFO_UNIT_SHIFT);
-    bool kernel = v->cpl != 3, other = unit != planned && !(info & INFO_ANY);
+    bool kernel = v->cpl != 3, leaving = now, other = unit != planned && !(info & INFO_ANY);
     v->count.window_misses++;
     if (!kernel && !v->space) {
         return; /* code from before the address space lost its windows */
@@ -649,10 +680,13 @@ static void window_learn(struct vcpu *v, struct block *b, uint64_t site, uint32_
         h->unit = unit;
         h->misses = 0;
     }
-    if (b->valid && now) {
-        v->count.relearned++;
+    if (b->valid && leaving) {
         block_drop(v, b);
+    } else if (b->valid && now) {
+        v->relearn = b;
+        v->run = 0;
     }
+    v->count.relearned += now;
 }
 
 static void window_learn_here(struct vcpu *v, uint64_t linear, uint64_t info, bool now)
@@ -837,6 +871,9 @@ void *block_resolve(struct vcpu *v)
     }
     if (v->smc_exit) {
         v->smc_exit = 0;
+    }
+    if (v->relearn) {
+        block_drop(v, v->relearn);
     }
     if (v->inject) {
         unsigned vector = v->inject - 1;

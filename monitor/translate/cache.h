@@ -94,6 +94,7 @@ struct page_blocks {
     uint64_t page; /* pool offset */
     struct block *blocks;
     struct page_blocks *next;
+    uint64_t code;   /* bit i: blocks may be made of bytes of the page's i-th 64 */
     uint16_t writes; /* to the page since it was last without code */
     uint16_t emptied;
 };

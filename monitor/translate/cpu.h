@@ -346,6 +346,7 @@ struct vcpu {
     unsigned index;
     struct code_cache *cache;
     struct block *resolved; /* by the last block_resolve */
+    struct block *relearn;  /* to be dropped once it has been left */
     uint64_t gdtr_base, idtr_base;
     uint16_t gdtr_limit, idtr_limit;
     uint64_t cr0, cr2, cr3, cr4, xcr0;
@@ -583,7 +584,7 @@ void cpu_enter(struct vcpu *v);            /* from the run loop, returns after c
 void *block_resolve(struct vcpu *v); /* host code for v->rip in v's state; raises fetch faults */
 void cpu_sync_rip(struct vcpu *v);   /* v->rip := rip of the instruction that called the helper */
 uint64_t cpu_next_rip(struct vcpu *v);
-void block_invalidate(struct vcpu *v, uint64_t pool_offset, uint64_t len);
+bool block_invalidate(struct vcpu *v, uint64_t pool_offset, uint64_t len); /* were any dropped? */
 /* Drops the block that the last block_resolve found or made. */
 void block_forget(struct vcpu *v);
 void code_written(struct vcpu *v, uint8_t *host, unsigned len);

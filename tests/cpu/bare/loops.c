@@ -216,6 +216,34 @@ static void own_code(void)
     }
 }
 
+/* A page that is written beside its code all the time, and into it now and then: into either end of
+ * an operand that lies across 64-byte lines, by stores that begin before it, end behind it. */
+static void code_beside_data(void)
+{
+    static uint8_t page[4096] __attribute__((aligned(4096)));
+    uint8_t *code = page + 0x3d;
+    code[0] = 0xb8; /* mov eax, imm32; ret */
+    code[5] = 0xc3;
+    uint32_t (*f)(void) = (uint32_t(*)(void))code;
+    uint64_t *before = (uint64_t *)(page + 0x37);
+    volatile uint64_t *data = (volatile uint64_t *)(page + 0x800);
+    uint32_t expected = 0;
+    for (unsigned i = 0; i < 4000; i++) {
+        data[i % 200] = i;
+        if (i % 7 == 0) {
+            expected = (expected & 0x00ffffff) | (i & 0xff) << 24;
+            *(volatile uint8_t *)&code[4] = i;
+        } else if (i % 7 == 2) { /* bytes 37 to 3e: the opcode and the operand's first */
+            expected = (expected & 0xffffff00) | (i & 0xff);
+            *(volatile uint64_t *)before = (uint64_t)i << 56 | 0xb8ull << 48;
+        } else if (i % 7 == 4) { /* bytes 40 to 47 */
+            expected = (expected & 0xffff) | (i & 0xffff) << 16;
+            *(volatile uint64_t *)&code[3] = (i & 0xffff) | 0xc3 << 16;
+        }
+        CHECK(f() == expected && data[i % 200] == i);
+    }
+}
+
 /* Rounds that mostly skip to the end of the body, where it alone jumps back. */
 static void left_early(void)
 {
@@ -264,6 +292,7 @@ int main_test(void)
         left_early();
         own_code();
     }
+    code_beside_data();
     stores();
     missing();
     strides();
