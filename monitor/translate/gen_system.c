@@ -302,7 +302,7 @@ static bool gen_flags_and_control(struct gen *g)
     case ZYDIS_MNEMONIC_POPF:
     case ZYDIS_MNEMONIC_POPFD:
     case ZYDIS_MNEMONIC_POPFQ:
-        gen_call_end(g, HELPER(helper_popf), flags_size(g), 0);
+        gen_call_imm(g, HELPER(helper_popf), flags_size(g), 0);
         return true;
     case ZYDIS_MNEMONIC_INT3:
         gen_call_last(g, HELPER(helper_int3), g->next_rip, 0);

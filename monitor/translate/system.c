@@ -120,8 +120,12 @@ void helper_pushf(struct vcpu *v, uint64_t size)
     stack_commit(v, &s);
 }
 
+/* The block goes on where it was nothing but arithmetic flags and DF: who saves flags around a few
+ * instructions changes no others. */
 void helper_popf(struct vcpu *v, uint64_t size)
 {
+    uint64_t system_flags = v->flags_sys;
+    uint8_t flag_if = v->flag_if;
     unsigned iopl = v->flags_sys >> 12 & 3;
     if ((v->flags_sys & FLAG_VM) && iopl < 3) {
         raise_exception(v, EXC_GP, 0);
@@ -142,6 +146,11 @@ void helper_popf(struct vcpu *v, uint64_t size)
     cpu_set_flags(v, ((flags & keep) | (image & ~keep)) & ~(uint64_t)FLAG_RF);
     if (v->flag_if && v->irq_waiting) {
         v->run = 0;
+    }
+    if (v->flags_sys != system_flags || v->flag_if != flag_if || !v->run) {
+        v->rip = cpu_next_rip(v);
+        v->ret_pc = 0;
+        cpu_resume(v);
     }
 }
 
