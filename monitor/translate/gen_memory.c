@@ -3,11 +3,11 @@
  * Operands: guest registers, effective addresses, segments and the checks before each memory
  * access.
  *
- * The check probes the first-level TLB (struct tlb). Where the flags are dead it uses them; where
- * they are live it uses PEXT, LEA and JRCXZ, or saves them on hosts whose PEXT is slow. A miss goes
- * to an out-of-line path, which calls helper_mem_slow and, for stores, executes a copy of the
- * instruction followed by helper_mem_finish, since the slow helper may have handed out a bounce
- * buffer (I/O, page crossings) or a page with translated code.
+ * The check probes the first-level TLB (struct tlb). Where the flags are dead and no fault will
+ * show them it uses them; else it uses PEXT, LEA and JRCXZ, or saves them on hosts whose PEXT is
+ * slow. A miss goes to an out-of-line path, which calls helper_mem_slow and, for stores, executes a
+ * copy of the instruction followed by helper_mem_finish, since the slow helper may have handed out
+ * a bounce buffer (I/O, page crossings) or a page with translated code.
  */
 #include "gen.h"
 
@@ -195,9 +195,13 @@ void gen_ea(struct gen *g, const ZydisDecodedOperand *op)
     }
 }
 
+/* May a check use the flags? A fault shows them even where no instruction will read them, to signal
+ * handlers say. Not exact for speed: 64-bit kernels, and hosts where checks without flags are slow.
+ */
 static bool flags_dead(const struct gen *g)
 {
-    return g->in->live == 0;
+    bool exact = gen_fast_flagless() && (!g->long_mode || (g->mode & MODE_CPL) == 3);
+    return g->in->live == 0 && !exact;
 }
 
 /* R14 is an offset in segment `seg`: limit check, then add the base. Uses R15. */

@@ -3,7 +3,7 @@
  * The host CPU as oracle for sequences of instructions (sequence.c), at CPL 0 and 3: each is run
  * from several states natively and in the engine. Compared are the general registers, the
  * arithmetic flags and DF, the vector registers, all memory that instructions may reach, and of a
- * fault the vector, rip, cr2 and whether it was a write. It is about what the engine knows from one
+ * fault the vector, rip, cr2, whether it was a write, and at CPL 3 the flags. It is about what the engine knows from one
  * instruction to the next; test_differential.c has the single instructions.
  *
  * One batch is a few sequences, each entered several times in turn, so that the engine sees a block
@@ -322,6 +322,7 @@ static void native_fault(int sig, siginfo_t *info, void *context)
         out->gpr[r] = regs[order[r]];
     }
     out->rip = regs[REG_RIP];
+    out->flags = regs[REG_EFL];
     out->vector = regs[REG_TRAPNO] + 1;
     out->error = regs[REG_ERR];
     out->cr2 = regs[REG_CR2];
@@ -434,6 +435,8 @@ static void build_handler(unsigned vector)
     put_gpr(false, 0, FAULT + 8 * 4);
     put("\x48\x8b\x44\x24\x08", 5); /* rip */
     put_gpr(false, 0, FAULT + offsetof(struct image, rip));
+    put("\x48\x8b\x44\x24\x18", 5); /* rflags */
+    put_gpr(false, 0, FAULT + offsetof(struct image, flags));
     put("\x48\x8b\x04\x24", 4);
     put_gpr(false, 0, FAULT + offsetof(struct image, error));
     put("\x0f\x20\xd0", 3); /* mov rax, cr2 */
@@ -549,7 +552,7 @@ static void normalize(struct image *a)
     }
     memset(a->xsave + 512, 0, 64);
     a->flags &= 0x8d5 | 0x400;
-    if (a->vector) {
+    if (a->vector && batch.cpl == 0) { /* kernels in long mode: see flags_dead */
         a->flags = 0;
     }
     a->error &= a->vector == 15 ? 0x12 : 0;
