@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * ACPI fixed hardware (ACPI 6.4, section 4.8) laid out as in the ICH9 datasheet, section 13.8.3:
- * PM1, the PM timer, GPE0, SMI_EN. SMI_EN.APMC_EN reads as set from reset on, which tells firmware
- * that SMM is taken care of.
+ * PM1, the PM timer, GPE0, SMI_EN and the TCO watchdog (tco.c). SMI_EN.APMC_EN reads as set from
+ * reset on, which tells firmware that SMM is taken care of.
  */
 #include "acpi_pm.h"
+
+#include "tco.h"
 
 #define PM_HZ    3579545u
 #define PM_PORTS 128u
@@ -32,6 +34,7 @@ struct acpi_pm {
     uint64_t half; /* how often the timer's bit 23 had changed when last looked at */
     uint64_t gpe_status, gpe_enable;
     uint32_t smi_enable;
+    struct tco tco;
 };
 
 static uint64_t pm_ticks(const struct acpi_pm *pm)
@@ -95,6 +98,14 @@ static uint64_t bytes_of(uint64_t value, unsigned shift)
     return value >> (8 * shift);
 }
 
+/* Four bytes at most, of which those beyond the access are not looked at. */
+static uint64_t pm_read_tco(const struct acpi_pm *pm, unsigned at)
+{
+    uint32_t low = tco_read(&pm->tco, at & ~1u), high = tco_read(&pm->tco, (at & ~1u) + 2);
+
+    return bytes_of(low | high << 16, at & 1);
+}
+
 static uint64_t pm_read(void *dev, uint64_t addr, unsigned size)
 {
     struct acpi_pm *pm = dev;
@@ -118,6 +129,9 @@ static uint64_t pm_read(void *dev, uint64_t addr, unsigned size)
     if (addr >= 0x30 && addr < 0x34) {
         return bytes_of(pm->smi_enable, addr & 3);
     }
+    if (addr >= TCO_BASE && addr < TCO_BASE + TCO_PORTS) {
+        return pm_read_tco(pm, (unsigned)addr - TCO_BASE);
+    }
     return 0;
 }
 
@@ -139,6 +153,18 @@ static void pm_write_pm1(struct acpi_pm *pm, uint64_t addr, uint64_t value, unsi
     pm_update(pm);
 }
 
+/* Word by word; a byte leaves the word's other one as it is, but clears nothing in it. */
+static void pm_write_tco(struct acpi_pm *pm, unsigned at, uint64_t value, unsigned size)
+{
+    for (unsigned i = 0; i < size; i += 2 - (at + i) % 2) {
+        unsigned word = (at + i) & ~1u, shift = (at + i) & 1;
+        bool clears = word == 4 || word == 6;
+        uint64_t old = clears ? 0 : tco_read(&pm->tco, word);
+        tco_write(&pm->tco, word,
+                  (uint16_t)merge(old, bytes_of(value, i), shift, MIN(size - i, 2 - shift)));
+    }
+}
+
 static void pm_write(void *dev, uint64_t addr, uint64_t value, unsigned size)
 {
     struct acpi_pm *pm = dev;
@@ -155,6 +181,8 @@ static void pm_write(void *dev, uint64_t addr, uint64_t value, unsigned size)
         pm_update(pm);
     } else if (addr >= 0x30 && addr < 0x34) {
         pm->smi_enable = (uint32_t)merge(pm->smi_enable, value, addr & 3, size) | SMI_EN_APMC;
+    } else if (addr >= TCO_BASE && addr < TCO_BASE + TCO_PORTS) {
+        pm_write_tco(pm, (unsigned)addr - TCO_BASE, value, size);
     }
 }
 
@@ -190,6 +218,20 @@ void acpi_pm_power_button(void *dev)
     pm_update(pm);
 }
 
+void acpi_pm_set_no_reboot(void *dev, bool on)
+{
+    ((struct acpi_pm *)dev)->tco.no_reboot = on;
+}
+
+static void pm_watchdog(void *opaque)
+{
+    struct acpi_pm *pm = opaque;
+
+    if (pm->config.event) {
+        pm->config.event(pm->config.opaque, ACPI_PM_WATCHDOG);
+    }
+}
+
 static bool pm_init(void *dev, const struct device_host *host, const void *config, GError **error)
 {
     struct acpi_pm *pm = dev;
@@ -197,12 +239,16 @@ static bool pm_init(void *dev, const struct device_host *host, const void *confi
     pm->host = *host;
     pm->config = *(const struct acpi_pm_config *)config;
     pm->timer = timer_new(host->clock, pm_timer, pm);
+    tco_init(&pm->tco, host->clock, pm_watchdog, pm);
     return true;
 }
 
 static void pm_fini(void *dev)
 {
-    timer_free(((struct acpi_pm *)dev)->timer);
+    struct acpi_pm *pm = dev;
+
+    timer_free(pm->timer);
+    tco_fini(&pm->tco);
 }
 
 static void pm_reset(void *dev)
@@ -214,6 +260,7 @@ static void pm_reset(void *dev)
     pm->smi_enable = SMI_EN_APMC;
     pm->half = pm_ticks(pm) >> 23;
     timer_disarm(pm->timer);
+    tco_reset(&pm->tco);
 }
 
 static void pm_reset_lines(void *dev)
@@ -233,12 +280,13 @@ static void pm_state(void *dev, struct state *s)
     state_u64(s, "gpe_enable", &pm->gpe_enable);
     state_u32(s, "smi_enable", &pm->smi_enable);
     state_timer(s, "timer", pm->timer);
+    tco_state(&pm->tco, s);
 }
 
 const struct device_class acpi_pm_device = {
     .name = "acpi-pm",
     .size = sizeof(struct acpi_pm),
-    .version = 1,
+    .version = 2,
     .init = pm_init,
     .fini = pm_fini,
     .reset = pm_reset,

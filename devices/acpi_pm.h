@@ -6,7 +6,7 @@
 
 #include "device.h"
 
-enum acpi_pm_event { ACPI_PM_POWER_OFF, ACPI_PM_SUSPEND };
+enum acpi_pm_event { ACPI_PM_POWER_OFF, ACPI_PM_SUSPEND, ACPI_PM_WATCHDOG };
 
 struct acpi_pm_config {
     struct irq sci;
@@ -19,3 +19,4 @@ extern const struct device_class acpi_pm_device;
 void acpi_pm_map(void *pm, uint16_t base); /* 0: not decoded */
 void acpi_pm_set_acpi(void *pm, bool on);  /* SCI_EN, as the SMI handler would */
 void acpi_pm_power_button(void *pm);
+void acpi_pm_set_no_reboot(void *pm, bool on); /* GCS.NR: the watchdog resets nothing */

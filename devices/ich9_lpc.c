@@ -16,6 +16,8 @@
 #define ACPI_CNTL_ENABLE 0x80u
 #define PIRQ_OFF         0x80u
 #define RCBA_HPTC        0x3404u
+#define RCBA_GCS         0x3410u
+#define GCS_NO_REBOOT    0x20u
 
 #define APM_ACPI_ENABLE  2u /* the FADT's ACPI_ENABLE and ACPI_DISABLE */
 #define APM_ACPI_DISABLE 3u
@@ -29,7 +31,7 @@ struct lpc {
     struct memory *memory;
     uint8_t pirq_levels, port61, port92, reset_control, apm_command, apm_status, post_code;
     uint16_t pic_levels;
-    uint32_t hptc;
+    uint32_t hptc, gcs;
     unsigned rcba_id;
     uint64_t rcba_base;
 };
@@ -71,13 +73,20 @@ void lpc_set_pirq(void *dev, unsigned n, bool level)
 
 static uint64_t rcba_read(void *dev, uint64_t addr, unsigned size)
 {
-    return addr == RCBA_HPTC ? ((struct lpc *)dev)->hptc : 0;
+    const struct lpc *lpc = dev;
+
+    return addr == RCBA_HPTC ? lpc->hptc : addr == RCBA_GCS ? lpc->gcs : 0;
 }
 
 static void rcba_write(void *dev, uint64_t addr, uint64_t value, unsigned size)
 {
+    struct lpc *lpc = dev;
+
     if (addr == RCBA_HPTC) {
-        ((struct lpc *)dev)->hptc = value & 0x83;
+        lpc->hptc = value & 0x83;
+    } else if (addr == RCBA_GCS) {
+        lpc->gcs = value & GCS_NO_REBOOT;
+        acpi_pm_set_no_reboot(lpc->config.pm, lpc->gcs & GCS_NO_REBOOT);
     }
 }
 
@@ -291,6 +300,7 @@ static void lpc_reset(void *dev)
     lpc->port61 = lpc->reset_control = lpc->apm_command = lpc->apm_status = 0;
     lpc->port92 = 2;
     lpc->hptc = 0;
+    lpc->gcs = GCS_NO_REBOOT;
     acpi_pm_map(lpc->config.pm, 0);
     rcba_update(lpc);
 }
@@ -313,6 +323,7 @@ static void lpc_state(void *dev, struct state *s)
     state_u8(s, "post_code", &lpc->post_code);
     state_u8(s, "pirq_levels", &lpc->pirq_levels);
     state_u32(s, "hptc", &lpc->hptc);
+    state_u32(s, "gcs", &lpc->gcs);
 }
 
 static bool lpc_restored(void *dev, GError **error)
@@ -327,7 +338,7 @@ static bool lpc_restored(void *dev, GError **error)
 const struct device_class lpc_device = {
     .name = "ich9-lpc",
     .size = sizeof(struct lpc),
-    .version = 1,
+    .version = 2,
     .init = lpc_init,
     .fini = lpc_fini,
     .reset = lpc_reset,

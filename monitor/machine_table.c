@@ -151,6 +151,9 @@ static void guest_power_event(void *opaque, enum acpi_pm_event event)
 {
     if (event == ACPI_PM_POWER_OFF) {
         machine_request(opaque, REQUEST_POWER_OFF);
+    } else if (event == ACPI_PM_WATCHDOG) {
+        device_log("watchdog", "the guest has not answered: the machine is reset");
+        machine_request(opaque, REQUEST_RESET);
     }
 }
 

@@ -404,6 +404,56 @@ static void test_pm(void)
     bench_free(b);
 }
 
+#define TICK (NS_PER_SECOND * 6 / 10)
+
+static void test_watchdog(void)
+{
+    struct bench *b = bench_new();
+    struct acpi_pm_config config = {bench_irq(b, 9), note_event, b};
+    void *pm = bench_device(b, &acpi_pm_device, &config);
+
+    acpi_pm_map(pm, 0x600);
+    clock_advance(b->clock, 100 * NS_PER_SECOND); /* firmware knows nothing of it */
+    g_assert_cmphex(ports_read(b->ports, 0x664, 2), ==, 0);
+    ports_write(b->ports, 0x672, 0xfc32, 2);
+    g_assert_cmphex(ports_read(b->ports, 0x672, 2), ==, 50);
+    ports_write(b->ports, 0x672, 1, 2); /* ignored */
+    g_assert_cmphex(ports_read(b->ports, 0x672, 2), ==, 50);
+    acpi_pm_set_no_reboot(pm, false);
+    ports_write(b->ports, 0x660, 1, 2);
+    clock_advance(b->clock, 30 * TICK);
+    g_assert_cmpuint(ports_read(b->ports, 0x660, 2), ==, 20);
+    ports_write(b->ports, 0x660, 1, 1);
+    clock_advance(b->clock, 49 * TICK);
+    g_assert_cmphex(ports_read(b->ports, 0x664, 2), ==, 0);
+    ports_write(b->ports, 0x669, 0x08, 1); /* halted */
+    clock_advance(b->clock, 500 * TICK);
+    g_assert_cmphex(ports_read(b->ports, 0x668, 2), ==, 0x800);
+    g_assert_cmpuint(ports_read(b->ports, 0x660, 2), ==, 1);
+    bench_round_trip(&acpi_pm_device, pm);
+    ports_write(b->ports, 0x668, 0, 2);
+    clock_advance(b->clock, 2 * TICK);
+    g_assert_cmphex(ports_read(b->ports, 0x664, 4), ==, 0x8); /* TIMEOUT, not yet twice */
+    bench_round_trip(&acpi_pm_device, pm);
+    ports_write(b->ports, 0x664, 0x8, 2);
+    clock_advance(b->clock, 49 * TICK);
+    g_assert_cmphex(ports_read(b->ports, 0x664, 4), ==, 0x8);
+    g_assert_cmpuint(b->msis, ==, 0);
+    acpi_pm_set_no_reboot(pm, true);
+    clock_advance(b->clock, 100 * TICK);
+    g_assert_cmpuint(b->msis, ==, 0);
+    acpi_pm_set_no_reboot(pm, false);
+    clock_advance(b->clock, 51 * TICK);
+    g_assert_cmpuint(b->msis, ==, 1); /* a reset */
+    g_assert_cmphex(ports_read(b->ports, 0x666, 2), ==, 2);
+    acpi_pm_device.reset(pm);
+    g_assert_cmphex(ports_read(b->ports, 0x664, 4), ==, 0x20000); /* who did it */
+    clock_advance(b->clock, 500 * TICK);
+    g_assert_cmpuint(b->msis, ==, 1);
+    bench_device_free(&acpi_pm_device, pm);
+    bench_free(b);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -417,5 +467,6 @@ int main(int argc, char **argv)
     g_test_add_func("/chips/16550_pair", test_uart_pair);
     g_test_add_func("/chips/fw-cfg", test_fw_cfg);
     g_test_add_func("/chips/acpi-pm", test_pm);
+    g_test_add_func("/chips/watchdog", test_watchdog);
     return g_test_run();
 }

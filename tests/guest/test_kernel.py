@@ -55,6 +55,14 @@ def reset_ends_with_no_reboot(bench):
 
 
 @test
+def watchdog_resets_a_guest_that_hangs(bench):
+    done = bench.ringctl("run", "--kernel", images.kernel(), "--initrd", images.watchdog_initramfs(),
+                         "--append", "console=ttyS0 quiet", *SERIAL, "--no-reboot", status=100)
+    check("ARMED iTCO_wdt 3" in done.stdout and "NOBODY" not in done.stdout, "no watchdog: " + done.stdout)
+    check("watchdog: the guest has not answered" in done.stderr, "nobody said why: " + done.stderr)
+
+
+@test
 def triple_fault_is_told(bench):
     boot(bench, "do=reboot reboot=t", status=101)
 
