@@ -56,6 +56,7 @@ static void client_detach(struct client *client)
 {
     if (client->screen) {
         control_input_release(client);
+        control_pad_disconnect(client);
         control_screen_disconnect(client);
         g_dbus_interface_skeleton_unexport(G_DBUS_INTERFACE_SKELETON(client->screen));
         g_dbus_interface_skeleton_unexport(G_DBUS_INTERFACE_SKELETON(client->input));

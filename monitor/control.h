@@ -48,6 +48,10 @@ struct control_ops {
     void (*attach_usb)(void *opaque, const struct control_usb *device, int fd, control_done done,
                        void *data);
     void (*detach_usb)(void *opaque, const char *port, control_done done, void *data);
+    /* Game pads 0 to INPUT_PADS - 1; only pads that are plugged in are unplugged and set. */
+    bool (*plug_pad)(void *opaque, unsigned pad, GError **error);
+    void (*unplug_pad)(void *opaque, unsigned pad);
+    void (*set_pad)(void *opaque, unsigned pad, const struct input_pad *state);
 };
 
 struct control_config {

@@ -95,6 +95,7 @@ void control_input_release(struct client *client)
         input_pointer_relative(client->control->input, 0, 0, 0, all_buttons(client, 0));
         machine_unlock();
     }
+    control_pad_release(client);
 }
 
 static gboolean handle_release_all(RsMonitorInput *input, GDBusMethodInvocation *invocation,
@@ -116,6 +117,7 @@ void control_input_connect(struct client *client)
     g_signal_connect(input, "handle-pointer-relative", G_CALLBACK(handle_pointer_relative), client);
     g_signal_connect(input, "handle-pointer-absolute", G_CALLBACK(handle_pointer_absolute), client);
     g_signal_connect(input, "handle-release-all", G_CALLBACK(handle_release_all), client);
+    control_pad_connect(client);
 }
 
 static gboolean tell_absolute(gpointer opaque)

@@ -29,6 +29,7 @@ struct client {
     /* Input: what this client holds down. */
     uint8_t down[CONTROL_KEYS];
     uint32_t buttons;
+    bool pad[INPUT_PADS]; /* those that are its */
 };
 
 struct control {
@@ -56,5 +57,8 @@ void control_screen_disconnect(struct client *client);
 void control_screen_wake(struct control *control); /* starts the frame timer if it is needed */
 void control_input_connect(struct client *client);
 void control_input_release(struct client *client);
+void control_pad_connect(struct client *client);
+void control_pad_release(struct client *client); /* at rest */
+void control_pad_disconnect(struct client *client);
 /* Follows what the guest's pointing devices can do, until `on` is false. */
 void control_input_watch(struct control *control, bool on);

@@ -16,6 +16,17 @@ struct input;
 
 enum { INPUT_BUTTON_LEFT = 1, INPUT_BUTTON_RIGHT = 2, INPUT_BUTTON_MIDDLE = 4, INPUT_BUTTON_SIDE = 8, INPUT_BUTTON_EXTRA = 16 };
 
+/* A game pad's state; such pads come and go, and are no sinks. */
+#define INPUT_PADS        4u
+#define INPUT_PAD_BUTTONS 0x7cdbu /* bit n: BTN_GAMEPAD + n, without C, Z, TL2 and TR2 */
+enum { INPUT_PAD_LEFT_TRIGGER = 4, INPUT_PAD_RIGHT_TRIGGER, INPUT_PAD_AXES };
+
+struct input_pad {
+    uint16_t buttons;
+    uint8_t hat;                  /* 0: centre, 1: up and clockwise to 8 */
+    int16_t axis[INPUT_PAD_AXES]; /* sticks: left X, Y, right X, Y; triggers: from 0 on */
+};
+
 struct input_sink {
     void (*key)(void *opaque, uint32_t code, bool down);
     /* Relative motion, wheel steps (positive: away from the user), buttons held now. */

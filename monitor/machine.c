@@ -455,7 +455,7 @@ void machine_free(struct machine *m)
         m->engine = NULL;
     }
     machine_destroy_devices(m);
-    g_clear_pointer(&m->usb, g_ptr_array_unref);
+    machine_usb_destroy(m);
     for (unsigned i = 0; i < MACHINE_MAX_DISKS; i++) {
         block_close(m->disk[i]);
     }

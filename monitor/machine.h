@@ -113,5 +113,9 @@ const char *machine_serial_path(const struct machine *machine, unsigned port);
 struct net *machine_network(const struct machine *machine);
 /* NULL `path` takes the disc out. `force`: even if the guest has locked the drive. */
 bool machine_change_cdrom(struct machine *machine, const char *path, bool force, GError **error);
+/* Game pads 0 to INPUT_PADS - 1, in USB ports. A pad is plugged in once before the others are called. */
+bool machine_plug_pad(struct machine *machine, unsigned pad, GError **error);
+void machine_unplug_pad(struct machine *machine, unsigned pad);
+void machine_set_pad(struct machine *machine, unsigned pad, const struct input_pad *state);
 /* Machine lock held: a root port with nothing in it, for usb_attach(). NULL: all are taken. */
 struct usb_port *machine_usb_free_port(struct machine *machine, enum usb_speed speed);

@@ -52,6 +52,7 @@ struct machine {
     struct net *net;
     struct audio *audio;
     GPtrArray *usb; /* struct usb_device: those that we emulate */
+    struct usb_device *pad[INPUT_PADS]; /* NULL: not plugged in */
     uint8_t mac[6];
 
     char *problem;       /* about the last disk error, under the machine lock */
@@ -106,6 +107,7 @@ static inline bool machine_has_virtio_gpu(const struct machine *m)
 
 /* machine_usb.c: plugs in the emulated devices, always in the same ports */
 bool machine_usb_create(struct machine *m, GError **error);
+void machine_usb_destroy(struct machine *m);
 void machine_usb_retry(struct machine *m); /* what a disk could not write: after every resume */
 
 /* Machine lock held: pauses, and tells which disk could not be written. */

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The machine's USB ports and what is in them from the start: a tablet, which guests that drive it
- * have as their pointer, and what the settings say.
+ * have as their pointer, and what the settings say. Game pads come and go with whoever plays.
  */
 #include <gio/gio.h>
 #include <string.h>
 
+#include "lock.h"
 #include "machine_internal.h"
 #include "usb/hid.h"
 #include "usb/hub.h"
@@ -69,6 +70,54 @@ void machine_usb_retry(struct machine *m)
             usb_storage_retry(dev);
         }
     }
+}
+
+void machine_usb_destroy(struct machine *m)
+{
+    for (unsigned i = 0; i < INPUT_PADS; i++) {
+        g_clear_pointer(&m->pad[i], usb_device_unref);
+    }
+    g_clear_pointer(&m->usb, g_ptr_array_unref);
+}
+
+bool machine_plug_pad(struct machine *m, unsigned pad, GError **error)
+{
+    struct usb_device *dev = usb_pad_new();
+    struct usb_port *port;
+    bool ok;
+
+    machine_lock();
+    port = xhci_free_port(m->xhci, dev->speed);
+    ok = port && usb_attach(port, dev);
+    if (ok) {
+        m->pad[pad] = dev;
+    } else {
+        usb_device_unref(dev);
+    }
+    machine_unlock();
+    if (!ok) {
+        g_set_error(error, G_IO_ERROR, G_IO_ERROR_NO_SPACE,
+                    "The machine has no free USB port for a game pad; disconnect another device "
+                    "first.");
+    }
+    return ok;
+}
+
+void machine_unplug_pad(struct machine *m, unsigned pad)
+{
+    machine_lock();
+    if (m->pad[pad]->port) {
+        usb_detach(m->pad[pad]->port);
+    }
+    g_clear_pointer(&m->pad[pad], usb_device_unref);
+    machine_unlock();
+}
+
+void machine_set_pad(struct machine *m, unsigned pad, const struct input_pad *state)
+{
+    machine_lock();
+    usb_pad_set(m->pad[pad], state);
+    machine_unlock();
 }
 
 struct usb_port *machine_usb_free_port(struct machine *m, enum usb_speed speed)

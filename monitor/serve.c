@@ -415,6 +415,30 @@ static void serve_detach_usb(void *opaque, const char *port, control_done done, 
     }
 }
 
+static bool serve_plug_pad(void *opaque, unsigned pad, GError **error)
+{
+    struct serve *s = opaque;
+
+    if (!ready(s, error) || !machine_plug_pad(s->machine, pad, error)) {
+        return false;
+    }
+    log_message("game pad %u is plugged in", pad);
+    return true;
+}
+
+static void serve_unplug_pad(void *opaque, unsigned pad)
+{
+    struct serve *s = opaque;
+
+    machine_unplug_pad(s->machine, pad);
+    log_message("game pad %u is unplugged", pad);
+}
+
+static void serve_set_pad(void *opaque, unsigned pad, const struct input_pad *state)
+{
+    machine_set_pad(((struct serve *)opaque)->machine, pad, state);
+}
+
 static const struct control_ops serve_ops = {
     .pause = serve_pause,
     .resume = serve_resume,
@@ -428,6 +452,9 @@ static const struct control_ops serve_ops = {
     .forward = serve_forward,
     .attach_usb = serve_attach_usb,
     .detach_usb = serve_detach_usb,
+    .plug_pad = serve_plug_pad,
+    .unplug_pad = serve_unplug_pad,
+    .set_pad = serve_set_pad,
 };
 
 /* The start */

@@ -12,3 +12,6 @@
 /* One reference, the caller's. `input` may be NULL. It is the input's sink while it lives. */
 struct usb_device *usb_tablet_new(struct input *input); /* absolute pointer, wheel, 5 buttons */
 struct usb_device *usb_keyboard_new(struct input *input);
+/* A game pad, at rest until usb_pad_set(). What is out of range is taken for rest. */
+struct usb_device *usb_pad_new(void);
+void usb_pad_set(struct usb_device *pad, const struct input_pad *state);

@@ -96,7 +96,7 @@ static void test_descriptors(void)
 {
     struct usb_storage_config config = {0};
     struct usb_device *devices[] = {usb_tablet_new(NULL), usb_keyboard_new(NULL), usb_hub_new(),
-                                    usb_storage_new(&config)};
+                                    usb_storage_new(&config), usb_pad_new()};
 
     for (unsigned i = 0; i < G_N_ELEMENTS(devices); i++) {
         check_descriptors(devices[i]);
@@ -290,6 +290,246 @@ static void test_keyboard(void)
     g_assert_cmpuint(ps2.key, ==, KEY_B);
     usb_device_unref(dev);
     input_free(input);
+}
+
+/* --- the game pad --- */
+
+static const struct input_pad rest;
+
+static void check_pad(struct ask *a, struct usb_device *dev, unsigned buttons, unsigned hat,
+                      int left_x, int right_trigger)
+{
+    ask(a, dev, USB_INTERRUPT, INT_IN, 16);
+    g_assert_true(a->done && a->t.status == USB_DONE);
+    g_assert_cmpuint(a->t.actual, ==, 15);
+    g_assert_cmphex(a->data[0] | a->data[1] << 8, ==, buttons);
+    g_assert_cmpuint(a->data[2], ==, hat);
+    g_assert_cmpint((int16_t)(a->data[3] | a->data[4] << 8), ==, left_x);
+    g_assert_cmpint((int16_t)(a->data[13] | a->data[14] << 8), ==, right_trigger);
+}
+
+static void check_pad_silent(struct ask *a, struct usb_device *dev)
+{
+    ask(a, dev, USB_INTERRUPT, INT_IN, 16);
+    g_assert_false(a->done);
+    usb_cancel(&a->t);
+    g_assert_true(a->done && a->t.status == USB_CANCELLED);
+}
+
+/* Reads a report descriptor (HID 1.11, 6.2.2): where each usage is in the report, in bits. */
+static unsigned report_places(const uint8_t *d, unsigned size, GHashTable *places)
+{
+    unsigned page = 0, bits = 0, count = 0, at = 0, n = 0, least = 0, used;
+    uint32_t usages[16], value;
+
+    for (unsigned i = 0; i < size; i += 1 + used) {
+        used = d[i] & 3;
+        used = used == 3 ? 4 : used;
+        g_assert_cmpuint(i + used, <, size);
+        value = 0;
+        memcpy(&value, d + i + 1, used);
+        switch (d[i] & 0xfc) {
+        case 0x04:
+            page = value;
+            break;
+        case 0x74:
+            bits = value;
+            break;
+        case 0x94:
+            count = value;
+            break;
+        case 0x08:
+            usages[n++] = page << 16 | value;
+            break;
+        case 0x18:
+            least = value;
+            break;
+        case 0x28:
+            while (least <= value) {
+                usages[n++] = page << 16 | least++;
+            }
+            break;
+        case 0x80:
+            g_assert_true(value & 1 || n == count);
+            for (unsigned k = 0; k < count; k++, at += bits) {
+                if (!(value & 1)) {
+                    g_hash_table_insert(places, GUINT_TO_POINTER(usages[k]), GUINT_TO_POINTER(at));
+                }
+            }
+            n = 0;
+            break;
+        case 0xa0: /* a collection: its usage is used up */
+            n = 0;
+            break;
+        }
+    }
+    return at;
+}
+
+static void test_pad_descriptor(void)
+{
+    static const struct {
+        uint32_t usage;
+        unsigned at;
+    } expected[] = {{0x90001, 0},  {0x90002, 1},  {0x90004, 3},  {0x90005, 4},  {0x90007, 6},
+                    {0x90008, 7},  {0x9000b, 10}, {0x9000c, 11}, {0x9000d, 12}, {0x9000e, 13},
+                    {0x9000f, 14}, {0x10039, 16}, {0x10030, 24}, {0x10031, 40}, {0x10033, 56},
+                    {0x10034, 72}, {0x10032, 88}, {0x10035, 104}};
+    g_autoptr(GHashTable) places = g_hash_table_new(NULL, NULL);
+    g_autofree struct ask *a = g_new0(struct ask, 1);
+    struct usb_device *dev = usb_pad_new();
+    int size, told;
+
+    g_assert_cmpint(request(a, dev, 0x81, 6, 0x2100, 0, 64), ==, 9);
+    told = a->data[7] | a->data[8] << 8;
+    size = request(a, dev, 0x81, 6, 0x2200, 0, 1000);
+    g_assert_cmpint(size, ==, told);
+    g_assert_cmpuint(report_places(a->data, (unsigned)size, places), ==, 15 * 8);
+    g_assert_cmpuint(g_hash_table_size(places), ==, G_N_ELEMENTS(expected));
+    for (unsigned i = 0; i < G_N_ELEMENTS(expected); i++) {
+        gpointer at;
+        g_assert_true(g_hash_table_lookup_extended(places, GUINT_TO_POINTER(expected[i].usage),
+                                                   NULL, &at));
+        g_assert_cmpuint(GPOINTER_TO_UINT(at), ==, expected[i].at);
+    }
+    usb_device_unref(dev);
+}
+
+static void test_pad(void)
+{
+    g_autofree struct ask *a = g_new0(struct ask, 1);
+    struct input_pad s = {.buttons = 0x401, .hat = 3, .axis = {-32768, 1, 2, 3, 4, 32767}};
+    struct usb_device *dev = usb_pad_new();
+
+    usb_pad_set(dev, &rest);
+    usb_pad_set(dev, &s); /* held before anybody looks */
+    configure(a, dev);
+    check_pad(a, dev, 0x401, 3, -32768, 32767);
+    g_assert_cmpuint(a->data[5] | a->data[7] << 8 | a->data[9] << 16, ==, 0x30201);
+    check_pad_silent(a, dev);
+    g_assert_cmpint(request(a, dev, 0xa1, 1, 0x100, 0, 64), ==, 15);
+    g_assert_cmpuint(a->data[2], ==, 3);
+    /* While nobody asks only the last is kept. */
+    for (unsigned i = 0; i < 40; i++) {
+        s.buttons ^= 1;
+        s.axis[0] = (int16_t)i;
+        usb_pad_set(dev, &s);
+    }
+    check_pad(a, dev, 0x401, 3, 39, 32767);
+    check_pad_silent(a, dev);
+    /* Between two questions: motion is one report, a button all of its own. */
+    ask(a, dev, USB_INTERRUPT, INT_IN, 16);
+    s.axis[0] = 100;
+    usb_pad_set(dev, &s);
+    g_assert_true(a->done);
+    usb_pad_set(dev, &s); /* nothing new */
+    s.axis[0] = 101;
+    usb_pad_set(dev, &s);
+    s.axis[0] = 102;
+    usb_pad_set(dev, &s);
+    s.buttons = 0x402;
+    usb_pad_set(dev, &s);
+    s.hat = 0;
+    usb_pad_set(dev, &s);
+    s.axis[0] = 103;
+    usb_pad_set(dev, &s);
+    check_pad(a, dev, 0x401, 3, 102, 32767);
+    check_pad(a, dev, 0x402, 3, 102, 32767);
+    check_pad(a, dev, 0x402, 0, 102, 32767);
+    check_pad(a, dev, 0x402, 0, 103, 32767);
+    check_pad_silent(a, dev);
+    /* Nonsense from a client is rest. */
+    s = (struct input_pad){.buttons = 0xffff, .hat = 9, .axis = {[4] = -1, [5] = -32768}};
+    usb_pad_set(dev, &s);
+    check_pad(a, dev, 0x7cdb, 0, 0, 0);
+    g_assert_cmpuint(a->data[11] | a->data[12], ==, 0);
+    /* A reset forgets what was told, but not what is held. */
+    dev->class->reset(dev);
+    configure(a, dev);
+    check_pad(a, dev, 0x7cdb, 0, 0, 0);
+    usb_pad_set(dev, &rest);
+    check_pad(a, dev, 0, 0, 0, 0);
+    configure(a, dev);
+    check_pad_silent(a, dev);
+    usb_device_unref(dev);
+}
+
+/* What has not been told yet is told by the one that goes on. */
+static void test_pad_state(void)
+{
+    g_autofree struct ask *a = g_new0(struct ask, 1);
+    struct usb_device *dev = usb_pad_new(), *other = usb_pad_new();
+    g_autoptr(GVariant) saved = NULL;
+    g_autoptr(GError) error = NULL;
+    struct state *s;
+
+    configure(a, dev);
+    ask(a, dev, USB_INTERRUPT, INT_IN, 16);
+    for (unsigned i = 1; i < 5; i++) {
+        usb_pad_set(dev, &(struct input_pad){.buttons = i & 1, .axis = {(int16_t)i}});
+    }
+    s = state_begin_save(1);
+    dev->class->state(dev, s);
+    saved = g_variant_ref_sink(state_end_save(s));
+    s = state_begin_restore(saved);
+    other->class->state(other, s);
+    g_assert_true(state_end_restore(s, "pad", &error));
+    check_pad(a, other, 0, 0, 2, 0);
+    check_pad(a, other, 1, 0, 3, 0);
+    check_pad(a, other, 0, 0, 4, 0);
+    check_pad_silent(a, other);
+    g_assert_cmpint(request(a, other, 0x80, 8, 0, 0, 1), ==, 1);
+    g_assert_cmpuint(a->data[0], ==, 1);
+    usb_device_unref(dev);
+    usb_device_unref(other);
+}
+
+/* A state file with a count of its own, requests and transfers at random. */
+static void test_pad_hostile(void)
+{
+    g_autoptr(GRand) random = g_rand_new_with_seed(11);
+    g_autofree struct ask *a = g_new0(struct ask, 1);
+    struct usb_device *dev = usb_pad_new();
+    uint8_t bytes[15] = {0}, queue[16 * 15] = {0}, one = 1, none = 0;
+    uint32_t count = 1000000, halted = 0;
+    g_autoptr(GVariant) saved = NULL;
+    bool no = false;
+    struct state *s = state_begin_save(1);
+
+    state_u8(s, "configuration", &one);
+    state_bool(s, "remote-wakeup", &no);
+    state_u32(s, "halted", &halted);
+    state_bytes(s, "now", bytes, sizeof bytes);
+    state_bytes(s, "told", bytes, sizeof bytes);
+    state_bytes(s, "queue", queue, sizeof queue);
+    state_u32(s, "count", &count);
+    state_u8(s, "idle", &none);
+    state_bool(s, "polled", &no);
+    saved = g_variant_ref_sink(state_end_save(s));
+    s = state_begin_restore(saved);
+    dev->class->state(dev, s);
+    g_assert_true(state_end_restore(s, "pad", NULL));
+    for (unsigned i = 0; i < 100000; i++) {
+        uint32_t n = g_rand_int(random);
+        struct input_pad pad = {.buttons = (uint16_t)n, .hat = (uint8_t)(n >> 16)};
+        usb_pad_set(dev, &pad);
+        if (n & 1) {
+            request(a, dev, (uint8_t)(n >> 8 & 0xe3), (uint8_t)(n >> 16 & 15),
+                    (uint16_t)g_rand_int(random), 0, (uint16_t)(n >> 4 & 0x3ff));
+        } else {
+            ask(a, dev, USB_INTERRUPT, n & 2 ? INT_IN : (uint8_t)(n >> 8), n >> 16 & 31);
+            if (!a->done) {
+                usb_cancel(&a->t);
+            }
+            g_assert_cmpuint(a->t.actual, <=, a->t.length);
+        }
+        g_assert_true(a->done);
+    }
+    dev->class->reset(dev);
+    configure(a, dev);
+    usb_pad_set(dev, &rest);
+    check_pad(a, dev, 0, 0, 0, 0);
+    usb_device_unref(dev);
 }
 
 /* --- the hub --- */
@@ -682,6 +922,10 @@ int main(int argc, char **argv)
     g_test_add_func("/usb/tablet", test_tablet);
     g_test_add_func("/usb/keyboard", test_keyboard);
     g_test_add_func("/usb/wakeup", test_wakeup);
+    g_test_add_func("/usb/pad/descriptor", test_pad_descriptor);
+    g_test_add_func("/usb/pad/reports", test_pad);
+    g_test_add_func("/usb/pad/state", test_pad_state);
+    g_test_add_func("/usb/pad/hostile", test_pad_hostile);
     g_test_add_func("/usb/hub", test_hub);
     g_test_add_func("/usb/disk/commands", test_disk_commands);
     g_test_add_func("/usb/disk/data", test_disk_data);

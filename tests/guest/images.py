@@ -479,6 +479,22 @@ done
 echo "LISTENING $device"
 hexdump -v -e '24/1 "%02x" "\n"' $device
 """,
+    # A game pad that comes and goes: what it has, and its events.
+    "pad": r"""
+while :; do
+    pad=
+    while [ -z "$pad" ]; do
+        for e in /sys/class/input/event*; do
+            grep -q "Game Pad" $e/device/name 2>/dev/null && pad=$e
+        done
+        sleep 0.2
+    done
+    c=$pad/device/capabilities
+    echo "PAD key=$(cat $c/key | cut -d' ' -f1) abs=$(cat $c/abs)"
+    hexdump -v -e '24/1 "%02x" "\n"' /dev/input/${pad##*/}
+    echo "GONE"
+done
+""",
     # The same with a device that the guest puts to sleep when there is nothing.
     "asleep": r"""
 for d in /sys/bus/usb/devices/1-1; do echo 0 > $d/power/autosuspend_delay_ms; echo auto > $d/power/control; done

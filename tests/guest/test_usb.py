@@ -8,7 +8,7 @@ import struct
 import time
 
 import images
-from harness import MONITOR, check, main, mount_small, note, run, test, unmount, wait
+from harness import MONITOR, Failure, Skip, check, main, mount_small, note, run, test, unmount, wait
 
 EV_KEY, EV_REL, EV_ABS = 1, 2, 3
 
@@ -131,6 +131,95 @@ def tablet_wakes_its_port(bench):
     m.do("mouse", "--to", "1234", "4321")
     wait(lambda: (EV_ABS, 0, 1234) in events(serial()), 20, "a place")
     check(not events(serial().split("NOW suspended", 1)[0]), "it did not sleep: " + serial())
+
+
+class Pads:
+    """A client of the machine's control socket with game pads."""
+
+    def __init__(self, m):
+        try:
+            from gi.repository import Gio, GLib
+        except ImportError:
+            raise Skip("python3-gi is not installed")
+        self.glib = GLib
+        self.bus = Gio.DBusConnection.new_for_address_sync(
+            "unix:path=" + m.bench.path("run/ringside", m.name + ".sock"),
+            Gio.DBusConnectionFlags.AUTHENTICATION_CLIENT, None, None)
+
+    def call(self, method, types="()", *arguments):
+        return self.bus.call_sync(None, "/org/ringside/Input", "org.ringside.Monitor1.Input", method,
+                                  self.glib.Variant(types, arguments), None, 0, -1, None).unpack()
+
+    def plug(self):
+        return self.call("PlugPad")[0]
+
+    def set(self, pad, buttons=0, hat=0, axes=(0, 0, 0, 0, 0, 0)):
+        self.call("SetPad", "(uuunnnnnn)", pad, buttons, hat, *axes)
+
+    def close(self):
+        self.bus.close_sync(None)
+
+
+def plug_pad(m, serial):
+    """A pad that the guest listens to; Linux drops what comes in the first 50 ms. The pads, its number, what it said so far."""
+    pads, before = Pads(m), serial().count("PAD ")
+    pad = pads.plug()
+    try:
+        wait(lambda: serial().count("PAD ") > before, 60, "a pad in the guest")
+    except Failure:
+        note(serial()[-1500:])
+        raise
+    said = len(serial())
+
+    def heard():
+        pads.set(pad, axes=(0, 0, 0, 0, 0, 32767))
+        pads.set(pad)
+        return events(serial()[said:])
+    wait(heard, 20, "the guest to listen")
+    time.sleep(0.5)
+    return pads, pad, len(serial())
+
+
+@test
+def game_pads_come_and_go(bench):
+    m, serial = machine(bench, "pad")
+    m.start()
+    pads, pad, said = plug_pad(m, serial)
+    # BTN_SOUTH, EAST, NORTH, WEST, TL, TR, SELECT, START, MODE, THUMBL, THUMBR; X to RZ and the hat.
+    key, axes = re.search(r"PAD key=(\S+) abs=(\S+)", serial()).groups()
+    check((key, axes) == ("7cdb000000000000", "3003f"), "the pad has %s, %s" % (key, axes))
+    buttons, hats = [0, 1, 3, 4, 6, 7, 10, 11, 12, 13, 14], []
+    for state in [{"buttons": 1 << bit} for bit in buttons] + [{"hat": hat} for hat in range(1, 9)] + [{}]:
+        pads.set(pad, **state)
+        time.sleep(0.05)  # the serial line is slow, and evdev's queue short
+    pads.set(pad, axes=(-32768, 32767, 20000, -20000, 32767, 16000))
+    wait(lambda: (EV_ABS, 5, 16000) in events(serial()[said:]), 20, "the right trigger")
+    told = events(serial()[said:])
+    down = [code - 0x130 for kind, code, value in told if kind == EV_KEY and value == 1]
+    check(down == buttons, "the buttons were %s" % down)
+    x = y = 0
+    for kind, code, value in told:
+        x, y = (value if (kind, code) == (EV_ABS, 16) else x), (value if (kind, code) == (EV_ABS, 17) else y)
+        if kind == 0 and (hats or [(0, 0)])[-1] != (x, y):
+            hats.append((x, y))
+    check(hats == [(0, -1), (1, -1), (1, 0), (1, 1), (0, 1), (-1, 1), (-1, 0), (-1, -1), (0, 0)], "the hat was %s" % hats)
+    for code, value in ((0, -32768), (1, 32767), (2, 32767), (3, 20000), (4, -20000)):
+        check((EV_ABS, code, value) in told, "axis %d is not at %d: %s" % (code, value, told))
+    # It leaves with its client, and another one comes.
+    pads.close()
+    wait(lambda: "GONE" in serial(), 20, "the pad to go")
+    pads, pad, said = plug_pad(m, serial)
+    pads.set(pad, buttons=2)
+    wait(lambda: (EV_KEY, 0x131, 1) in events(serial()[said:]), 20, "its button")
+    # A machine that goes on without its player has no pad; with one it has one again.
+    m.do("suspend")
+    m.start()
+    wait(lambda: "GONE" in serial(), 20, "the guest to see that its pad is gone")
+    pads, pad, said = plug_pad(m, serial)
+    pads.set(pad, buttons=1)
+    wait(lambda: (EV_KEY, 0x130, 1) in events(serial()[said:]), 20, "a button after going on")
+    m.do("stop", "--force")
+    check("game pad 0 is unplugged" in m.log(), m.log())
 
 
 @test

@@ -26,6 +26,8 @@ struct fake {
     struct screen *screen;
     unsigned pauses, refreshes;
     gint down, buttons; /* keys that are down; buttons held */
+    gint pads;          /* bits: those that are plugged in */
+    struct input_pad pad[INPUT_PADS];
     bool animate;
 };
 
@@ -111,9 +113,36 @@ static void fake_detach_usb(void *opaque, const char *port, control_done done, v
     g_idle_add(fake_answer, a);
 }
 
+static bool fake_plug_pad(void *opaque, unsigned pad, GError **error)
+{
+    struct fake *fake = opaque;
+
+    g_assert_cmpuint(pad, <, INPUT_PADS);
+    g_assert_false(fake->pads & 1 << pad);
+    g_atomic_int_or(&fake->pads, 1 << pad);
+    return true;
+}
+
+static void fake_unplug_pad(void *opaque, unsigned pad)
+{
+    struct fake *fake = opaque;
+
+    g_assert_true(fake->pads & 1 << pad);
+    g_atomic_int_and(&fake->pads, ~(1u << pad));
+}
+
+static void fake_set_pad(void *opaque, unsigned pad, const struct input_pad *state)
+{
+    struct fake *fake = opaque;
+
+    g_assert_true(fake->pads & 1 << pad);
+    fake->pad[pad] = *state;
+}
+
 static const struct control_ops ops = {
     fake_pause,  fake_refuse, fake_refuse,    fake_refuse,  fake_refuse,     fake_refuse,
-    fake_insert, fake_eject,  fake_set_cable, fake_forward, fake_attach_usb, fake_detach_usb};
+    fake_insert, fake_eject,  fake_set_cable, fake_forward, fake_attach_usb, fake_detach_usb,
+    fake_plug_pad, fake_unplug_pad, fake_set_pad};
 
 static void fake_key(void *opaque, uint32_t code, bool down)
 {
@@ -575,6 +604,94 @@ static void test_absolute(struct fake *fake)
     client_close(connection);
 }
 
+static RsMonitorInput *input_of(GDBusConnection *connection)
+{
+    return rs_monitor_input_proxy_new_sync(connection, G_DBUS_PROXY_FLAGS_NONE, NULL, INPUT, NULL,
+                                           NULL);
+}
+
+static bool set_pad(RsMonitorInput *input, unsigned pad, unsigned buttons, unsigned hat,
+                    gint16 left_x, gint16 right_trigger)
+{
+    g_autoptr(GError) error = NULL;
+
+    if (!rs_monitor_input_call_set_pad_sync(input, pad, buttons, hat, left_x, 2, 3, 4, 5,
+                                            right_trigger, NULL, &error)) {
+        g_autofree char *name = g_dbus_error_get_remote_error(error);
+        g_assert_cmpstr(name, ==, "org.ringside.Error.InvalidArgument");
+        return false;
+    }
+    return true;
+}
+
+static unsigned plug_pad(RsMonitorInput *input)
+{
+    g_autoptr(GError) error = NULL;
+    unsigned pad;
+
+    if (!rs_monitor_input_call_plug_pad_sync(input, &pad, NULL, &error)) {
+        g_autofree char *name = g_dbus_error_get_remote_error(error);
+        g_assert_cmpstr(name, ==, "org.ringside.Error.WrongState");
+        return INPUT_PADS;
+    }
+    return pad;
+}
+
+/* Pads are their client's: nobody else's, and gone with it. */
+static void test_pads(struct fake *fake)
+{
+    GDBusConnection *a = client_new(fake), *b = client_new(fake);
+    RsMonitorInput *mine = input_of(a), *others = input_of(b);
+
+    g_assert_false(set_pad(mine, 0, 0, 0, 0, 0));
+    g_assert_cmpuint(plug_pad(mine), ==, 0);
+    g_assert_cmpuint(plug_pad(others), ==, 1);
+    g_assert_cmpuint(plug_pad(mine), ==, 2);
+    g_assert_cmpuint(plug_pad(mine), ==, 3);
+    g_assert_cmpuint(plug_pad(mine), ==, INPUT_PADS);
+    g_assert_cmpuint(plug_pad(others), ==, INPUT_PADS);
+    g_assert_true(set_pad(mine, 2, 0x401, 8, -32768, 32767));
+    g_assert_cmphex(fake->pad[2].buttons, ==, 0x401);
+    g_assert_cmpuint(fake->pad[2].hat, ==, 8);
+    for (int i = 1; i < 5; i++) {
+        g_assert_cmpint(fake->pad[2].axis[i], ==, i + 1);
+    }
+    g_assert_cmpint(fake->pad[2].axis[0], ==, -32768);
+    g_assert_cmpint(fake->pad[2].axis[5], ==, 32767);
+    /* Out of range, or not its own. */
+    g_assert_false(set_pad(mine, 2, 0x8000, 0, 0, 0));
+    g_assert_false(set_pad(mine, 2, 0x10000, 0, 0, 0));
+    g_assert_false(set_pad(mine, 2, 4, 0, 0, 0));
+    g_assert_false(set_pad(mine, 2, 0, 9, 0, 0));
+    g_assert_false(set_pad(mine, 2, 0, 256, 0, 0));
+    g_assert_false(set_pad(mine, 2, 0, 0, 0, -1));
+    g_assert_false(set_pad(mine, 1, 1, 0, 0, 0));
+    g_assert_false(set_pad(mine, 4, 1, 0, 0, 0));
+    g_assert_false(set_pad(mine, 0xffffffff, 1, 0, 0, 0));
+    g_assert_false(rs_monitor_input_call_unplug_pad_sync(mine, 1, NULL, NULL));
+    g_assert_cmphex(fake->pad[2].buttons, ==, 0x401);
+    g_assert_cmphex(fake->pad[1].buttons, ==, 0);
+    /* At rest with all that the client holds; the other one's is not. */
+    g_assert_true(set_pad(others, 1, 1, 0, 7, 0));
+    rs_monitor_input_call_release_all_sync(mine, NULL, NULL);
+    g_assert_cmphex(fake->pad[2].buttons, ==, 0);
+    g_assert_cmpint(fake->pad[2].axis[0], ==, 0);
+    g_assert_cmphex(fake->pad[1].buttons, ==, 1);
+    g_assert_true(rs_monitor_input_call_unplug_pad_sync(mine, 2, NULL, NULL));
+    g_assert_cmphex(g_atomic_int_get(&fake->pads), ==, 11);
+    g_assert_false(set_pad(mine, 2, 1, 0, 0, 0));
+    g_assert_cmpuint(plug_pad(others), ==, 2);
+    g_object_unref(mine);
+    client_close(a);
+    for (unsigned i = 0; i < 500 && g_atomic_int_get(&fake->pads) != 6; i++) {
+        pass(10);
+    }
+    g_assert_cmphex(g_atomic_int_get(&fake->pads), ==, 6);
+    g_object_unref(others);
+    client_close(b);
+    wait_zero(&fake->pads);
+}
+
 static void expect_hangup(GSocketConnection *raw)
 {
     GInputStream *in = g_io_stream_get_input_stream(G_IO_STREAM(raw));
@@ -736,6 +853,7 @@ int main(int argc, char **argv)
     g_test_add_data_func("/control/mode", test_mode, with_client);
     g_test_add_data_func("/control/release", test_release, with_client);
     g_test_add_data_func("/control/absolute", test_absolute, with_client);
+    g_test_add_data_func("/control/pads", test_pads, with_client);
     g_test_add_data_func("/control/nonsense", test_nonsense, with_client);
     g_test_add_func("/control/folder", test_folder);
     g_test_add_func("/control/stale", test_stale);
