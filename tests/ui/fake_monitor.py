@@ -5,7 +5,8 @@
 The screen is a test pattern; what clients send is appended to FOLDER/events. Written for the front end's tests, which
 must not depend on an engine. Environment: FAKE_FAIL=SENTENCE fails to start; FAKE_ABSOLUTE=1 has a tablet;
 FAKE_RESIZE=1 has a guest that takes every size that it is asked for, until a reset;
-FAKE_CURSOR=1 has a cursor plane with cursor_pixels(); FAKE_LIE=1 describes a screen larger than its memory.
+FAKE_CURSOR=1 has a cursor plane with cursor_pixels(); FAKE_PADS=N has room for so many game pads;
+FAKE_LIE=1 describes a screen larger than its memory.
 """
 import os
 import signal
@@ -41,7 +42,7 @@ class Monitor:
     def __init__(self, folder):
         self.folder, self.id = folder, os.path.basename(folder.rstrip("/"))
         self.loop = GLib.MainLoop()
-        self.state, self.medium, self.connections, self.usb = "running", "", [], []
+        self.state, self.medium, self.connections, self.usb, self.pads = "running", "", [], [], 0
         with open(XML) as file:
             self.node = Gio.DBusNodeInfo.new_for_xml(file.read())
         self.mode, self.fd = 0, None
@@ -151,6 +152,14 @@ class Monitor:
             fds = invocation.get_message().get_unix_fd_list()
             node = os.readlink("/proc/self/fd/%d" % fds.get(arguments[0]))
             arguments = ("/".join(node.split("/")[-2:]), *arguments[1:])
+        if method == "PlugPad":
+            self.note(method)
+            self.pads += 1
+            if self.pads > int(os.environ.get("FAKE_PADS", 4)):
+                invocation.return_dbus_error("org.ringside.Error.WrongState", "No more pads here.")
+            else:
+                invocation.return_value(GLib.Variant("(u)", (self.pads - 1,)))
+            return
         self.note(method, *(int(a) if isinstance(a, bool) else a for a in arguments))
         if method == "Pause":
             self.set_state("paused")

@@ -313,6 +313,82 @@ def alone():
         assert desktop.monitors(), "the machine ended with its viewer"
 
 
+def pads_tell(desktop):
+    return [e for e in desktop.events() if "Pad " in e]
+
+
+def game_controllers():
+    """SDL's virtual ones are pads in the machine while they are there, and at rest while the viewer has no keyboard."""
+    with Viewer(FAKE_PADS="2") as desktop:
+        desktop.app, fifo = None, desktop.home + "/pads"
+        os.mkfifo(fifo)
+        env = dict(desktop.env, VIRTUAL_PAD=fifo, LD_PRELOAD=os.path.join(os.path.dirname(PROGRAM), "../tests/ui/libvirtual_pad.so"))
+        viewer = subprocess.Popen([os.path.join(os.path.dirname(PROGRAM), "viewer/ringside-viewer"), "Test"], env=env)
+        desktop.processes.append(viewer)
+        desktop.pids = lambda: [viewer.pid]
+        until("the viewer", desktop.window)
+        pads = open(fifo, "w", buffering=1)
+
+        def state(buttons=0, hat=0, axes="0 0 0 0 0 0", pad=0):
+            until(f"pad {pad} at {buttons} {hat} {axes}", lambda: desktop.events()[-1] == f"SetPad {pad} {buttons} {hat} {axes}")
+
+        def press(button, down=1, pad=0):
+            print("button", pad, button, down, file=pads)
+        print("plug", file=pads)
+        desktop.expect_event("PlugPad")
+        # By place: A, B, X, Y, back, guide, start, sticks, shoulders are Linux's south, east, west, north ...
+        for button, bit in enumerate((0, 1, 4, 3, 10, 12, 11, 13, 14, 6, 7)):
+            press(button)
+            state(1 << bit)
+            press(button, 0)
+            state()
+        for buttons, hat in (((11,), 1), ((11, 14), 2), ((14,), 3), ((12, 14), 4), ((12,), 5), ((12, 13), 6), ((13,), 7), ((11, 13), 8)):
+            for button in buttons:
+                press(button)
+            state(hat=hat)
+            for button in buttons:
+                press(button, 0)
+            state()
+        print("axis 0 0 -32768\naxis 0 1 32767\naxis 0 2 100\naxis 0 3 -100\naxis 0 4 32767\naxis 0 5 -32768", file=pads)
+        state(axes="-32768 32767 100 -100 32767 0")
+        # What comes at once is told one by one.
+        desktop.clear()
+        print("".join("button 0 0 1\nbutton 0 0 0\n" for _ in range(5)), end="", file=pads)
+        until("five presses", lambda: [e.split()[2] for e in pads_tell(desktop)] == ["1", "0"] * 5)
+        # In the bar it is at rest, and afterwards what it is then.
+        press(0)
+        state(1, axes="-32768 32767 100 -100 32767 0")
+        desktop.clear()
+        key("ctrl+alt")
+        until("the bar", desktop.bar_shown)
+        desktop.expect_event("ReleaseAll")
+        print("axis 0 1 5", file=pads)
+        press(1)
+        time.sleep(1)
+        assert not pads_tell(desktop), desktop.events()
+        key("Escape")
+        state(3, axes="-32768 5 100 -100 32767 0")
+        # A second one, a third that is refused, and one that goes.
+        print("plug", file=pads)
+        until("the second", lambda: desktop.events().count("PlugPad") == 1)
+        press(3, pad=1)
+        state(8, pad=1)
+        desktop.clear()
+        print("plug", file=pads)
+        desktop.expect_event("PlugPad")
+        press(3, pad=2)
+        press(3, 0, pad=1)
+        state(pad=1)
+        assert len(pads_tell(desktop)) == 1, desktop.events()
+        print("unplug 0", file=pads)
+        desktop.expect_event("UnplugPad 0")
+        press(2, pad=0)  # the second is now the first
+        state(16, pad=1)
+        viewer.send_signal(signal.SIGTERM)
+        assert viewer.wait(5) == 0
+        desktop.expect_event("UnplugPad 1")
+
+
 everything = [shows_the_screen, keys_and_leaving, relative_pointer, absolute_pointer_and_edge, guest_cursor, drawn_cursor, size_of_the_monitor,
-              usb_in_the_bar, killed, without_sdl, alone]
+              usb_in_the_bar, game_controllers, killed, without_sdl, alone]
 run_cases(*[case for case in everything if case.__name__ in sys.argv[3:] or not sys.argv[3:]])

@@ -76,6 +76,7 @@ void events_take(Viewer *v)
     bar_show(v, false, false);
     SDL_SetWindowKeyboardGrab(v->window, SDL_TRUE);
     events_update_pointer(v);
+    pads_take(v);
 }
 
 void events_release(Viewer *v)
@@ -249,6 +250,7 @@ static void on_event(Viewer *v, const SDL_Event *e)
         on_wheel(v, &e->wheel);
         break;
     default:
+        pads_event(v, e);
         break;
     }
 }
@@ -263,7 +265,9 @@ typedef struct {
 
 static gboolean prepare(GSource *source, int *timeout)
 {
-    *timeout = ((EventSource *)source)->waits ? -1 : POLL_MS;
+    const EventSource *self = (EventSource *)source;
+
+    *timeout = self->waits ? pads_poll_ms(self->v) : POLL_MS;
     SDL_PumpEvents();
     return SDL_HasEvents(SDL_FIRSTEVENT, SDL_LASTEVENT);
 }
@@ -283,6 +287,7 @@ static gboolean dispatch(GSource *source, GSourceFunc callback, gpointer data)
         on_event(v, &event);
     }
     motion_send(v);
+    pads_tell(v);
     return G_SOURCE_CONTINUE;
 }
 

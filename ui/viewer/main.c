@@ -115,6 +115,7 @@ static void state_changed(Viewer *v)
         g_main_loop_quit(v->loop);
         return;
     }
+    pads_plug(v);
     bool stands = state == RS_MACHINE_PAUSED || state == RS_MACHINE_IO_ERROR;
     if (stands || !v->notice_timer) {
         picture_notice(v, !stands ? NULL : message ? message : _("The machine is paused."), 0);
@@ -163,10 +164,12 @@ static void run(Viewer *v)
         rs_machine_start_async(v->machine, started, v);
     }
     viewer_ask_size(v);
+    pads_open(v);
     picture_notice(v, _("Press Ctrl+Alt, or touch the upper edge, to leave"), NOTICE_SECONDS);
     g_main_loop_run(v->loop);
     usb_show(v, false);
     events_release(v);
+    pads_close(v);
     rs_machine_detach(v->machine);
     g_signal_handlers_disconnect_by_data(v->machine, v);
     g_source_destroy(source);

@@ -5,7 +5,8 @@
  * one well.
  *
  * main.c starts and ends it, events.c has SDL's events as a GSource and what they do, picture.c
- * draws, cursor.c has the guest's cursor, bar.c is the bar at the upper edge, usb.c the list below it, keys.c knows the keyboard.
+ * draws, cursor.c has the guest's cursor, bar.c is the bar at the upper edge, usb.c the list below it, keys.c knows the keyboard,
+ * pads.c has game controllers.
  */
 #pragma once
 
@@ -21,6 +22,7 @@ enum { VIEWER_LEFT = 0, VIEWER_FAILED = 1, VIEWER_NO_SCREEN = 3 };
 typedef enum { BAR_LEAVE, BAR_MINIMISE, BAR_DELETE, BAR_USB, BAR_PAUSE, BAR_ITEMS } BarItem;
 
 typedef struct _UsbList UsbList;
+typedef struct _Pads Pads;
 
 typedef struct {
     GMainLoop *loop;
@@ -55,6 +57,7 @@ typedef struct {
     } bar_item[BAR_ITEMS];
 
     UsbList *usb; /* NULL: not shown */
+    Pads *pads;   /* NULL: there can be none */
 
     /* events.c */
     bool focused, captured; /* the pointer moves relatively */
@@ -106,6 +109,15 @@ void usb_draw(Viewer *v, cairo_t *cr);
 bool usb_motion(Viewer *v, int x, int y);
 bool usb_click(Viewer *v, int x, int y);
 void usb_key(Viewer *v, SDL_Scancode scancode);
+
+/* pads.c */
+void pads_open(Viewer *v);
+void pads_close(Viewer *v);
+void pads_plug(Viewer *v); /* the machine can have them now */
+void pads_event(Viewer *v, const SDL_Event *e);
+void pads_tell(Viewer *v); /* after all events that were there */
+void pads_take(Viewer *v); /* they are the guest's again */
+int pads_poll_ms(Viewer *v); /* -1: need not be polled */
 
 /* events.c */
 GSource *events_source_new(Viewer *v);
