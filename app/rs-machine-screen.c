@@ -6,6 +6,7 @@
 #include "rs-machine-internal.h"
 
 #define MAX_KEY 0x2ffu
+#define LAST_MS 1000
 
 enum { SIGNAL_FRAME, SIGNAL_DAMAGE, SIGNAL_CURSOR, N_SIGNALS };
 static unsigned signals[N_SIGNALS];
@@ -163,6 +164,15 @@ void rs_machine_set_size(RsMachine *self, unsigned width, unsigned height)
 {
     if (rs_machine_can_resize(self)) {
         rs_monitor_screen_call_set_size(self->screen, width, height, NULL, NULL, NULL);
+    }
+}
+
+void rs_machine_set_last_size(RsMachine *self, unsigned width, unsigned height)
+{
+    if (rs_machine_can_resize(self)) {
+        g_autoptr(GVariant) reply = g_dbus_proxy_call_sync(
+            G_DBUS_PROXY(self->screen), "SetSize", g_variant_new("(uu)", width, height),
+            G_DBUS_CALL_FLAGS_NONE, LAST_MS, NULL, NULL);
     }
 }
 

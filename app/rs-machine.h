@@ -95,6 +95,8 @@ const RsCursor *rs_machine_get_cursor(RsMachine *self);
 /* The guest can be asked for another size of its screen; it may ignore that. */
 bool rs_machine_can_resize(RsMachine *self);
 void rs_machine_set_size(RsMachine *self, unsigned width, unsigned height);
+/* The same of a program that is about to end: waits until the monitor has it, a second at most. */
+void rs_machine_set_last_size(RsMachine *self, unsigned width, unsigned height);
 /* Linux input event codes; all are dropped while no monitor is connected. */
 void rs_machine_key(RsMachine *self, unsigned code, bool down);
 void rs_machine_pointer_relative(RsMachine *self, int dx, int dy, int wheel, unsigned buttons);

@@ -56,8 +56,8 @@ static GSubprocess *start(GtkWindow *window, RsMachine *machine, const RsFullScr
     g_autofree char *program = rs_host_find_viewer();
     g_autofree char *centre = place(window);
     g_autofree char *at = g_strconcat("--at=", centre, NULL);
-    const char *argv[6] = {program, at, rs_machine_get_id(machine)};
-    unsigned count = 3;
+    const char *argv[7] = {program, at, "--keep-size", rs_machine_get_id(machine)};
+    unsigned count = 4;
 
     if (options->integer) {
         argv[count++] = "--integer";

@@ -263,6 +263,17 @@ def usb_in_the_bar():
         desktop.clear()
         type_text("e")
         desktop.expect_event("Key 18 1")
+        # With the list open a click elsewhere leads back to the guest, too, which is not told of it.
+        key("ctrl+alt")
+        until("the bar", desktop.bar_shown)
+        key("Right", "Right", "Right", "Return")
+        time.sleep(.5)
+        desktop.clear()
+        sh("xdotool", "mousemove", "300", "600", "click", "1")
+        until("the bar to go", lambda: not desktop.bar_shown())
+        type_text("f")
+        desktop.expect_event("Key 33 1")
+        assert not [e for e in desktop.events() if e.startswith("Pointer") and e.endswith(" 1")], desktop.events()
 
 
 def killed():
@@ -311,6 +322,24 @@ def alone():
         viewer.send_signal(signal.SIGTERM)
         assert viewer.wait(5) == 0
         assert desktop.monitors(), "the machine ended with its viewer"
+
+
+def alone_gives_the_size_back():
+    """To a guest that ran before and has followed; one that the viewer started keeps the monitor's."""
+    with Viewer(FAKE_RESIZE="1") as desktop:
+        program = os.path.join(os.path.dirname(PROGRAM), "viewer/ringside-viewer")
+        for expected in ([SIZE], [SIZE, (fake_monitor.WIDTH, fake_monitor.HEIGHT)]):
+            desktop.clear()
+            viewer = desktop.run([program, "Test"])
+            desktop.pids = lambda: [viewer.pid]
+            until("the viewer", desktop.window)
+            until("the monitor's size", lambda: desktop.sizes() == [SIZE])
+            sh("xdotool", "mousemove", "640", "400")
+            until("the guest's pixels", lambda: desktop.pixel(1279, 799) == (fake_monitor.tile(1279, 799) & 0xffffff).to_bytes(3, "big"))
+            viewer.send_signal(signal.SIGTERM)
+            assert viewer.wait(5) == 0
+            assert desktop.sizes() == expected, desktop.sizes()
+            subprocess.run([RINGCTL, "reset", "test"], check=True, capture_output=True)
 
 
 def pads_tell(desktop):
@@ -390,5 +419,5 @@ def game_controllers():
 
 
 everything = [shows_the_screen, keys_and_leaving, relative_pointer, absolute_pointer_and_edge, guest_cursor, drawn_cursor, size_of_the_monitor,
-              usb_in_the_bar, game_controllers, killed, without_sdl, alone]
+              usb_in_the_bar, game_controllers, killed, without_sdl, alone, alone_gives_the_size_back]
 run_cases(*[case for case in everything if case.__name__ in sys.argv[3:] or not sys.argv[3:]])

@@ -193,10 +193,16 @@ void bar_motion(Viewer *v, int x, int y)
     }
 }
 
+/* A click elsewhere, which only an open list makes ours, is to come back. */
 void bar_click(Viewer *v, int x, int y)
 {
-    if (!v->usb || !usb_click(v, x, y)) {
+    if (v->usb && usb_click(v, x, y)) {
+        return;
+    }
+    if (y < bar_height(v)) {
         activate(v, item_at(v, x, y));
+    } else {
+        events_take(v);
     }
 }
 

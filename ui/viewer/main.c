@@ -12,7 +12,7 @@
 
 static int display_index = -1;
 static char *display_at;
-static gboolean integer_only, no_resize, show_version;
+static gboolean integer_only, no_resize, keep_size, show_version;
 static const GOptionEntry options[] = {
     {"display", 'd', 0, G_OPTION_ARG_INT, &display_index, N_("The monitor, counted from 0"), "N"},
     {"at", 0, 0, G_OPTION_ARG_STRING, &display_at,
@@ -20,6 +20,8 @@ static const GOptionEntry options[] = {
     {"integer", 0, 0, G_OPTION_ARG_NONE, &integer_only, N_("Enlarge by whole factors only"), NULL},
     {"no-resize", 0, 0, G_OPTION_ARG_NONE, &no_resize,
      N_("Do not ask the guest for the monitor's size"), NULL},
+    {"keep-size", 0, 0, G_OPTION_ARG_NONE, &keep_size,
+     N_("Leave the guest's screen as it is at the end"), NULL},
     {"version", 0, 0, G_OPTION_ARG_NONE, &show_version, N_("Print the version"), NULL},
     {NULL},
 };
@@ -83,6 +85,10 @@ static gboolean ask_size(gpointer data)
 
     v->ask = 0;
     if (surface && (surface->w != v->asked_width || surface->h != v->asked_height)) {
+        if (!v->asked_width && v->frame) {
+            v->first_width = rs_frame_get_width(v->frame);
+            v->first_height = rs_frame_get_height(v->frame);
+        }
         v->asked_width = surface->w;
         v->asked_height = surface->h;
         rs_machine_set_size(v->machine, (unsigned)surface->w, (unsigned)surface->h);
@@ -98,6 +104,16 @@ void viewer_ask_size(Viewer *v)
     }
 }
 
+/* Back to what it was, if it has followed; a console asks for its own. */
+static void give_size_back(Viewer *v)
+{
+    if (!keep_size && !v->started && v->first_width && v->frame &&
+        rs_frame_get_width(v->frame) == (unsigned)v->asked_width &&
+        rs_frame_get_height(v->frame) == (unsigned)v->asked_height) {
+        rs_machine_set_last_size(v->machine, v->first_width, v->first_height);
+    }
+}
+
 /* --- what the machine says --- */
 
 static void state_changed(Viewer *v)
@@ -106,6 +122,7 @@ static void state_changed(Viewer *v)
     const char *message = rs_machine_get_message(v->machine);
 
     if (state == RS_MACHINE_STARTING) {
+        v->started = true;
         return;
     }
     if (!rs_machine_is_active(v->machine)) {
@@ -170,6 +187,7 @@ static void run(Viewer *v)
     usb_show(v, false);
     events_release(v);
     pads_close(v);
+    give_size_back(v);
     rs_machine_detach(v->machine);
     g_signal_handlers_disconnect_by_data(v->machine, v);
     g_source_destroy(source);

@@ -29,8 +29,10 @@ typedef struct {
     RsMachine *machine;
     SDL_Window *window;
     int status;
-    bool resize; /* ask the guest for the monitor's size */
+    bool started; /* by us: its first size means nothing */
+    bool resize;  /* ask the guest for the monitor's size */
     int asked_width, asked_height;
+    unsigned first_width, first_height; /* what the guest had before, 0: not known */
     unsigned ask; /* source */
 
     /* picture.c */
