@@ -20,8 +20,8 @@ static void standard_timings(uint8_t *at)
     static const struct {
         uint16_t width;
         uint8_t aspect;
-    } sizes[8] = {{1152, A4_3},   {1280, A16_9}, {1280, A16_10}, {1280, A5_4},
-                  {1440, A16_10}, {1600, A16_9}, {1920, A16_9},  {1920, A16_10}};
+    } sizes[8] = {{960, A4_3},    {1024, A16_10}, {1152, A4_3},  {1280, A16_9},
+                  {1280, A16_10}, {1600, A16_9},  {1920, A16_9}, {1920, A16_10}};
 
     for (unsigned i = 0; i < 8; i++) {
         at[2 * i] = (uint8_t)(sizes[i].width / 8 - 31);
@@ -70,6 +70,9 @@ bool edid_make(uint8_t edid[EDID_SIZE], uint32_t width, uint32_t height)
     /* sRGB's primaries and white (section 3.7) */
     static const uint8_t colours[] = {0xee, 0x91, 0xa3, 0x54, 0x4c, 0x99, 0x26, 0x0f, 0x50, 0x54};
     static const uint8_t limits[] = {1, 120, 15, 250, 66, 1, '\n'};
+    /* Section 3.10.3.9, at 60 Hz: 848 x 480; 1280 x 768, 960, 1024; 1360 x 768, 1440 x 900, 1400 x
+     * 1050; 1680 x 1050, 1600 x 1200. A console that cannot grow takes the largest that fits. */
+    static const uint8_t established[] = {10, 0x08, 0x4a, 0xa2, 0x24};
     uint8_t sum = 0;
 
     memset(edid, 0, EDID_SIZE);
@@ -87,14 +90,15 @@ bool edid_make(uint8_t edid[EDID_SIZE], uint32_t width, uint32_t height)
     edid[21] = (uint8_t)(millimetres(width) / 10);
     edid[22] = (uint8_t)(millimetres(height) / 10);
     edid[23] = 120;  /* gamma 2.2 */
-    edid[24] = 0x06; /* sRGB; the first timing is the native one */
+    edid[24] = 0x07; /* sRGB; the first timing is the native one; any frequency in the limits */
     memcpy(edid + 25, colours, sizeof colours);
-    edid[35] = 0x21; /* 640 x 480, 800 x 600 */
+    edid[35] = 0xa1; /* 720 x 400, 640 x 480, 800 x 600 */
     edid[36] = 0x08; /* 1024 x 768 */
     standard_timings(edid + 38);
     descriptor(edid + 72, 0xfd, limits, sizeof limits);
     descriptor(edid + 90, 0xfc, "Ringside\n", 9);
-    edid[111] = 0x10; /* a descriptor that says nothing */
+    descriptor(edid + 108, 0xf7, established, sizeof established);
+    memset(edid + 118, 0, 8);
     for (unsigned i = 0; i < EDID_SIZE - 1; i++) {
         sum = (uint8_t)(sum + edid[i]);
     }

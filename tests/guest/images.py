@@ -344,6 +344,7 @@ last=
 while :; do
     echo detect > /sys/class/drm/card0-Virtual-1/status
     now=$(head -n 1 /sys/class/drm/card0-Virtual-1/modes); [ "$now" = "$last" ] || echo "MODE $now"
+    [ "$now" = "$last" ] || echo "MODES" $(sort -u /sys/class/drm/card0-Virtual-1/modes) END
     last=$now; sleep 0.3
 done
 """,

@@ -2,6 +2,7 @@
 """Debian's kernel with its virtio_gpu driver: the console on the screen, through a suspend, in the size that a client asks
 for; GRUB's menu by the VGA BIOS of the same adapter."""
 import os
+import re
 
 try:
     from gi.repository import Gio, GLib
@@ -94,6 +95,11 @@ def console_is_on_the_screen_and_survives_a_suspend(bench):
 def size_is_the_one_that_is_asked_for(bench):
     m, serial = guest(bench, "size")
     said(serial, "MODE 1280x800")
+    said(serial, "END")
+    modes = re.search(r"MODES (.*) END", open(serial, errors="replace").read()).group(1).split()
+    usual = ("640x480 720x400 800x600 848x480 960x720 1024x640 1024x768 1152x864 1280x720 1280x768 1280x800 1280x960 1280x1024 1360x768 "
+             "1400x1050 1440x900 1600x900 1600x1200 1680x1050 1920x1080 1920x1200").split()
+    check(not set(usual) - set(modes), "not among the modes: %s" % " ".join(sorted(set(usual) - set(modes))))
     refusal = set_size(bench, m, 1000, 700)
     check(refusal is None, "SetSize was refused: %s" % refusal)
     said(serial, "MODE 1000x700")
