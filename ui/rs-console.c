@@ -15,8 +15,13 @@
 #include "rs-state.h"
 #include "rs-usb-button.h"
 
-#define REVEAL_PIXELS 4
-#define MAX_CHORD     3
+#define REVEAL_PIXELS  4
+#define FIT_FRAMES     10 /* pictures until a size stays */
+#define FIT_TRIES      4
+#define MAX_CHORD      3
+#define FRAME          32  /* points around a new window, at most */
+#define MINIMUM_WIDTH  800 /* what a guest has that is more than its firmware */
+#define MINIMUM_HEIGHT 480
 
 struct _RsConsole {
     AdwApplicationWindow parent_instance;
@@ -38,6 +43,11 @@ struct _RsConsole {
     GtkEventController *keys;
     RsMachine *machine;
     double last_x, last_y;
+    struct { /* of the guest's screen, that the window was made for */
+        int width, height;
+        bool running; /* it had this already */
+        unsigned frames, tick;
+    } fit;
 };
 
 G_DEFINE_FINAL_TYPE(RsConsole, rs_console, ADW_TYPE_APPLICATION_WINDOW)
@@ -270,8 +280,96 @@ static void take_screenshot(GtkWidget *widget, const char *action, GVariant *par
 static void update_guest_size(RsConsole *self)
 {
     if (self->guest_size) {
-        rs_guest_size_set_on(self->guest_size, self->resize_guest &&
-                                                   !rs_full_screen_has_viewer(GTK_WINDOW(self)));
+        rs_guest_size_set_on(self->guest_size,
+                             self->resize_guest && !rs_full_screen_has_viewer(GTK_WINDOW(self)));
+    }
+}
+
+static int natural_height(GtkWidget *widget)
+{
+    int height;
+
+    gtk_widget_measure(widget, GTK_ORIENTATION_VERTICAL, -1, NULL, &height, NULL, NULL);
+    return height;
+}
+
+/* What the desktop or GTK puts around, and what came between, is known once the size stays. */
+static gboolean fit_exactly(GtkWidget *view, GdkFrameClock *clock, gpointer data)
+{
+    RsConsole *self = data;
+    GtkWindow *window = GTK_WINDOW(self);
+    int x = self->fit.width - gtk_widget_get_width(view);
+    int y = self->fit.height - gtk_widget_get_height(view);
+    int limit = self->fit.running ? G_MAXINT : FRAME, width, height;
+
+    if (++self->fit.frames % FIT_FRAMES) {
+        return G_SOURCE_CONTINUE;
+    }
+    if ((x || y) && ABS(x) <= limit && ABS(y) <= limit && !gtk_window_is_maximized(window) &&
+        !gtk_window_is_fullscreen(window) && self->fit.frames < FIT_TRIES * FIT_FRAMES) {
+        gtk_window_get_default_size(window, &width, &height);
+        gtk_window_set_default_size(window, width + x, height + y);
+        return G_SOURCE_CONTINUE;
+    }
+    self->fit.tick = 0;
+    self->fit.width = 0; /* from now on the user's */
+    self->fit.running = false;
+    return G_SOURCE_REMOVE;
+}
+
+static void fit_when_shown(RsConsole *self)
+{
+    self->fit.frames = 0;
+    if (!self->fit.tick && self->fit.width && gtk_widget_get_mapped(GTK_WIDGET(self->view))) {
+        self->fit.tick =
+            gtk_widget_add_tick_callback(GTK_WIDGET(self->view), fit_exactly, self, NULL);
+    }
+}
+
+/* So that the guest's screen has `width` x `height` points in the window; false: there is no room.
+ */
+static gboolean fit(RsConsole *self, int width, int height)
+{
+    GListModel *monitors = gdk_display_get_monitors(gtk_widget_get_display(GTK_WIDGET(self)));
+    g_autoptr(GdkMonitor) monitor = g_list_model_get_item(monitors, 0);
+    GdkRectangle room = {0, 0, 0, 0};
+    int whole = height + natural_height(self->header) + natural_height(self->status_bar);
+
+    if (monitor) {
+        gdk_monitor_get_geometry(monitor, &room);
+    }
+    if (width + FRAME > room.width || whole + FRAME > room.height) {
+        return FALSE;
+    }
+    self->fit.width = width;
+    self->fit.height = height;
+    gtk_window_set_default_size(GTK_WINDOW(self), width, whole);
+    fit_when_shown(self);
+    return TRUE;
+}
+
+/* A guest that runs already keeps its size; one that has only firmware's so far does not. */
+static void fit_first_frame(RsConsole *self, RsFrame *frame)
+{
+    int scale = gtk_widget_get_scale_factor(GTK_WIDGET(self));
+    int width = (int)rs_frame_get_width(frame) / scale;
+    int height = (int)rs_frame_get_height(frame) / scale;
+
+    g_signal_handlers_disconnect_by_func(self->machine, fit_first_frame, self);
+    if (self->resize_guest && width * scale >= MINIMUM_WIDTH && height * scale >= MINIMUM_HEIGHT &&
+        !gtk_window_is_maximized(GTK_WINDOW(self)) && !gtk_window_is_fullscreen(GTK_WINDOW(self))) {
+        self->fit.running = fit(self, width, height);
+    }
+}
+
+/* A size that every system has a mode for. */
+static void fit_at_first(RsConsole *self)
+{
+    if (!fit(self, 1024, 768)) {
+        fit(self, 800, 600);
+    }
+    if (rs_machine_is_active(self->machine)) {
+        g_signal_connect_swapped(self->machine, "frame", G_CALLBACK(fit_first_frame), self);
     }
 }
 
@@ -495,6 +593,8 @@ RsConsole *rs_console_new(RsApplication *application, RsMachine *machine)
     g_signal_connect_swapped(machine, "notify", G_CALLBACK(update_state), self);
     g_signal_connect_swapped(machine, "notify::engine", G_CALLBACK(update_engine), self);
     g_signal_connect_swapped(machine, "notify::can-resize", G_CALLBACK(can_resize_changed), self);
+    g_signal_connect_swapped(self->view, "map", G_CALLBACK(fit_when_shown), self);
+    fit_at_first(self);
     self->guest_size = rs_guest_size_new(machine, self->view);
     update_guest_size(self);
     update_state(self);

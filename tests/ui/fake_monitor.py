@@ -4,7 +4,8 @@
 
 The screen is a test pattern; what clients send is appended to FOLDER/events. Written for the front end's tests, which
 must not depend on an engine. Environment: FAKE_FAIL=SENTENCE fails to start; FAKE_ABSOLUTE=1 has a tablet;
-FAKE_RESIZE=1 has a guest that takes every size that it is asked for, until a reset;
+FAKE_RESIZE=1 has a guest that takes every size that it is asked for, until a reset, and
+FAKE_SIZE=WxH from the start;
 FAKE_CURSOR=1 has a cursor plane with cursor_pixels(); FAKE_PADS=N has room for so many game pads;
 FAKE_LIE=1 describes a screen larger than its memory.
 """
@@ -46,7 +47,7 @@ class Monitor:
         with open(XML) as file:
             self.node = Gio.DBusNodeInfo.new_for_xml(file.read())
         self.mode, self.fd = 0, None
-        self.set_mode(WIDTH, HEIGHT)
+        self.set_mode(*map(int, os.environ.get("FAKE_SIZE", f"{WIDTH}x{HEIGHT}").split("x")))
         self.settings = GLib.KeyFile()
         self.settings.load_from_file(folder + "/machine.ini", GLib.KeyFileFlags.NONE)
         try:

@@ -236,6 +236,37 @@ def resize_guest():
         desktop.expect_place()
 
 
+def first_size(desktop, expected):
+    until("the first size", desktop.sizes)
+    time.sleep(1)
+    assert desktop.sizes()[-1] == expected, desktop.sizes()
+
+
+def new_window():
+    """It has room for a usual mode."""
+    with Console(FAKE_RESIZE="1") as desktop:
+        desktop.open()
+        first_size(desktop, (1024, 768))
+        assert len(desktop.sizes()) == 1, desktop.sizes()
+        check_tiles(desktop)
+
+
+def new_window_of_a_running_guest():
+    """It fits what the guest has."""
+    with Console(FAKE_RESIZE="1", FAKE_SIZE="960x720") as desktop:
+        ringctl = os.path.join(os.path.dirname(PROGRAM), "../app/ringctl")
+        subprocess.run([ringctl, "start", "test"], env=desktop.env, check=True, capture_output=True)
+        desktop.open()
+        first_size(desktop, (960, 720))
+        check_tiles(desktop)
+
+
+def new_window_on_a_small_monitor():
+    with Console("1000x800", FAKE_RESIZE="1") as desktop:
+        desktop.open()
+        first_size(desktop, (800, 600))
+
+
 def resize_guest_hidpi():
     """Pixels of the monitor, not points."""
     with Console("2400x1800", FAKE_RESIZE="1", GDK_SCALE="2") as desktop:
@@ -328,7 +359,8 @@ def start_fails():
 
 
 if __name__ == "__main__":
-    everything = [pixels, keys, chord_and_pointer, mouse_at_the_edge, absolute, guest_cursor, drawn_cursor, resize_guest, resize_guest_hidpi,
+    everything = [pixels, keys, chord_and_pointer, mouse_at_the_edge, absolute, guest_cursor, drawn_cursor, resize_guest, new_window, new_window_of_a_running_guest,
+                  new_window_on_a_small_monitor, resize_guest_hidpi,
                   cannot_resize_guest, life, found_again, engine, closing, lies,
                   start_fails]
     run_cases(*[case for case in everything if case.__name__ in sys.argv[3:] or not sys.argv[3:]])
