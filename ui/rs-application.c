@@ -14,7 +14,7 @@ struct _RsApplication {
     RsLibrary *library;
     GSettings *settings;
     RsUsbDesk *usb;
-    gboolean exit_after_startup, asking;
+    gboolean exit_after_startup, asking, held;
 };
 
 G_DEFINE_FINAL_TYPE(RsApplication, rs_application, ADW_TYPE_APPLICATION)
@@ -98,6 +98,19 @@ void rs_application_open_console(RsApplication *self, RsMachine *machine)
     gtk_window_present(console ? console : GTK_WINDOW(rs_console_new(self, machine)));
 }
 
+/* Goes on without a window for USB devices that always belong to a machine. */
+static void update_hold(RsApplication *self)
+{
+    gboolean hold = rs_usb_desk_is_needed(self->usb) && !self->exit_after_startup;
+
+    if (hold && !self->held) {
+        g_application_hold(G_APPLICATION(self));
+    } else if (!hold && self->held) {
+        g_application_release(G_APPLICATION(self));
+    }
+    self->held = hold;
+}
+
 static void close_all(RsApplication *self)
 {
     GList *windows = g_list_copy(gtk_application_get_windows(GTK_APPLICATION(self)));
@@ -106,7 +119,10 @@ static void close_all(RsApplication *self)
         gtk_window_destroy(l->data);
     }
     g_list_free(windows);
-    g_application_quit(G_APPLICATION(self));
+    update_hold(self);
+    if (!self->held) {
+        g_application_quit(G_APPLICATION(self));
+    }
 }
 
 static void answered(RsCloseChoice choice, gpointer data)
@@ -215,6 +231,7 @@ static void rs_application_startup(GApplication *application)
     rs_draft_clean_up();
     self->library = rs_library_new();
     self->usb = rs_usb_desk_new(self->library);
+    g_signal_connect_object(self->usb, "changed", G_CALLBACK(update_hold), self, G_CONNECT_SWAPPED);
     g_action_map_add_action_entries(G_ACTION_MAP(self), actions, G_N_ELEMENTS(actions), self);
     for (unsigned i = 0; i < G_N_ELEMENTS(shortcuts); i++) {
         gtk_application_set_accels_for_action(GTK_APPLICATION(self), shortcuts[i].action,

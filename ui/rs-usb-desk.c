@@ -75,6 +75,19 @@ RsMachine *rs_usb_desk_get_holder(RsUsbDesk *self, const RsUsbDevice *device)
     return NULL;
 }
 
+bool rs_usb_desk_is_needed(RsUsbDesk *self)
+{
+    g_autoptr(GPtrArray) active = rs_library_get_active(self->library);
+
+    for (unsigned i = 0; i < active->len; i++) {
+        const char *rules = rs_machine_get_settings(active->pdata[i])->usb_connect;
+        if (rules && *rules) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* --- Connecting
  * ----------------------------------------------------------------------------------- */
 

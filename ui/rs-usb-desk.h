@@ -18,6 +18,8 @@ RsUsbDesk *rs_usb_desk_new(RsLibrary *library);
 GPtrArray *rs_usb_desk_get_devices(RsUsbDesk *self); /* of RsUsbDevice; borrowed */
 /* The machine that has it; NULL: none of the library. Borrowed. */
 RsMachine *rs_usb_desk_get_holder(RsUsbDesk *self, const RsUsbDevice *device);
+/* A machine that runs has devices that always belong to it: somebody has to look out for them. */
+bool rs_usb_desk_is_needed(RsUsbDesk *self);
 /* Asks first when the device should stay here; tells when it does not work. */
 void rs_usb_desk_connect(RsUsbDesk *self, RsMachine *machine, const RsUsbDevice *device);
 void rs_usb_desk_disconnect(RsUsbDesk *self, RsMachine *machine, const RsUsbDevice *device);

@@ -7,8 +7,8 @@ import sys
 import time
 
 import fake_usb
-from desktop import key, run_cases, screenshot, skip, until
-from console import Console
+from desktop import key, run_cases, screenshot, sh, skip, until
+from console import PROGRAM, Console
 
 class UsbConsole(Console):
     """A console on a computer with USB devices."""
@@ -101,6 +101,31 @@ def rule_is_kept_and_carried_out():
         assert not [e for e in desktop.events() if "Camera" in e], desktop.events()
 
 
+def rule_is_carried_out_without_a_window():
+    with UsbConsole() as desktop:
+        with open(desktop.folder + "/machine.ini", "a") as file:
+            file.write("\n[usb]\nconnect=4321:5678\n")
+        app = desktop.open()
+        key("ctrl+alt")
+        key("ctrl+q")
+        app.press("Keep Running")
+        until("the windows to close", lambda: not sh("xdotool", "search", "--onlyvisible", "--pid", str(app.process.pid)))
+        desktop.plug("1-2", 4, "Fake Stick")  # nobody is asked about this one
+        desktop.plug("1-8", 3, "Fake Camera", idVendor="4321")
+        desktop.await_event("AttachUsb 001/003 1-8 Fake Camera 17185 22136 S-3")
+        assert not sh("xdotool", "search", "--onlyvisible", "--pid", str(app.process.pid)), "a window has opened"
+        assert not [e for e in desktop.events() if "Stick" in e], desktop.events()
+        # Started again it is the same program, with a window; and it ends with the machine.
+        desktop.start(PROGRAM)
+        app.find("Running", "label")
+        key("ctrl+q")
+        app.press("Keep Running")
+        until("the windows to close", lambda: not sh("xdotool", "search", "--onlyvisible", "--pid", str(app.process.pid)))
+        assert app.process.poll() is None, "nobody looks out any more"
+        sh(os.path.join(os.path.dirname(PROGRAM), "../app/ringctl"), "stop", "--force", "test")
+        assert app.process.wait(20) == 0
+
+
 def a_new_device_is_asked_about_once():
     with UsbConsole() as desktop:
         app = desktop.open()
@@ -126,5 +151,6 @@ def a_new_device_is_asked_about_once():
 
 
 if __name__ == "__main__":
-    everything = [menu_connects_and_disconnects, rule_is_kept_and_carried_out, a_new_device_is_asked_about_once]
+    everything = [menu_connects_and_disconnects, rule_is_kept_and_carried_out, rule_is_carried_out_without_a_window,
+                  a_new_device_is_asked_about_once]
     run_cases(*[case for case in everything if case.__name__ in sys.argv[3:] or not sys.argv[3:]])
