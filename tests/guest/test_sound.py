@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A Linux guest plays and records through a PulseAudio of our own, whose null sink is listened to.
+"""A Linux guest plays and records through a PulseAudio or PipeWire of our own, whose null sink is listened to.
 
 An idle null sink stalls for up to two seconds before its first stream; what comes before SETTLED is not judged.
 """
@@ -60,6 +60,40 @@ class Server:
         self.recorder = self.process = None
 
 
+class PipeWire(Server):
+    """The same with PipeWire, on a session bus of its own."""
+
+    def __init__(self, bench):
+        need("pipewire", "pipewire-pulse", "wireplumber", "dbus-daemon", "pactl", "parec")
+        self.bench, self.process, self.recorder, self.processes = bench, None, None, []
+        bench.env["PULSE_SERVER"] = "unix:" + bench.path("run/pulse/native")
+        bench.env["XDG_CONFIG_HOME"] = bench.env["XDG_STATE_HOME"] = bench.path("config")
+
+    def run(self, *command, **options):
+        self.processes.append(subprocess.Popen(command, env=self.bench.env, stderr=subprocess.DEVNULL, **options))
+        return self.processes[-1]
+
+    def asks(self, *words):
+        return subprocess.run(["pactl", *words], env=self.bench.env, capture_output=True, text=True)
+
+    def start(self):
+        bus = self.run("dbus-daemon", "--session", "--nofork", "--print-address=1", stdout=subprocess.PIPE, text=True)
+        self.bench.env["DBUS_SESSION_BUS_ADDRESS"] = bus.stdout.readline().strip()
+        for program in ("pipewire", "wireplumber", "pipewire-pulse"):
+            self.run(program, stdout=subprocess.DEVNULL)
+        wait(lambda: "PipeWire" in self.asks("info").stdout, 10, "PipeWire")
+        check(self.asks("load-module", "module-null-sink", "sink_name=lab", "rate=48000").returncode == 0, "there is no null sink")
+        wait(lambda: "lab.monitor" in self.asks("list", "short", "sources").stdout, 10, "the null sink")
+        self.asks("set-default-sink", "lab")
+
+    def stop(self):
+        super().stop()
+        for process in reversed(self.processes):
+            process.kill()
+            process.wait()
+        self.processes = []
+
+
 class Sound:
     """What there is between the first and the last loud millisecond."""
 
@@ -94,8 +128,8 @@ def boot(bench, do, *options):
                          *options).stdout
 
 
-def play(bench, do, *options):
-    server = Server(bench)
+def play(bench, do, *options, kind=Server):
+    server = kind(bench)
     server.start()
     try:
         server.record()
@@ -120,6 +154,11 @@ def check_tone(sound, hertz, seconds, peak):
 @test
 def tone(bench):
     check_tone(Sound(play(bench, "tone")), 440, 7, 16000)
+
+
+@test
+def tone_through_pipewire(bench):
+    check_tone(Sound(play(bench, "tone", kind=PipeWire)), 440, 7, 16000)
 
 
 @test
