@@ -32,6 +32,8 @@ MODULES = ("irqbypass", "kvm", "ccp", "kvm-amd")
 # (its clock could run several times too fast).
 APPEND = "console=ttyS0 quiet mitigations=off nokaslr no_timer_check tsc=reliable clocksource=tsc panic=-1"
 
+# TCG carries out REP STOSB a byte at a time, and slowly where code was; without ERMS kernels take REP STOSQ to clear pages.
+CPU = "max,-erms,-fsrm"
 # Exit statuses go through isa-debug-exit, which makes (v << 1) | 1 of v: 16 + status cannot be
 # mistaken for QEMU's own failure.
 INIT = r"""#!/bin/busybox sh
@@ -174,7 +176,7 @@ def status_of(code, log):
         code, log[-4000:]))
 
 
-def run(bench, script, *, cpus=1, memory=1024, cpu="max", modules=MODULES, files=None, seconds=60,
+def run(bench, script, *, cpus=1, memory=1024, cpu=CPU, modules=MODULES, files=None, seconds=60,
         threads="multi", devices=()):
     """The script is for busybox's sh -e. files: path in the testbed to a file here. `cpu`, `threads` and `devices` (arguments)
     are QEMU's."""
