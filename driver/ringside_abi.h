@@ -106,6 +106,8 @@ enum {
 	RINGSIDE_EXIT_UNKNOWN      /* detail is the processor's code */
 };
 
+#define RINGSIDE_DETAIL_CPUID 1 /* detail of RINGSIDE_EXIT_INSTRUCTION: it is at CPUID */
+
 struct ringside_run {
 	/* Written by the caller. */
 	__u8 immediate_exit; /* may be set at any time, by a signal's handler for instance */

@@ -509,6 +509,8 @@ static enum rs_next exit_handle(struct rs_cpu *cpu, struct vmcb_control_area *co
 	case (u32)SVM_EXIT_ERR:
 		return leave(run, control, RINGSIDE_EXIT_REFUSED);
 	case SVM_EXIT_CPUID:
+		run->detail = RINGSIDE_DETAIL_CPUID;
+		return leave(run, control, RINGSIDE_EXIT_INSTRUCTION);
 	case SVM_EXIT_MSR:
 	case SVM_EXIT_RDPMC:
 	case SVM_EXIT_READ_CR8:

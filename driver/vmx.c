@@ -707,6 +707,8 @@ static enum rs_next exit_handle(struct rs_cpu *cpu, u32 reason)
 	case EXIT_REASON_TASK_SWITCH:
 		return exit_task_switch(cpu);
 	case EXIT_REASON_CPUID:
+		run->detail = RINGSIDE_DETAIL_CPUID;
+		return leave(run, RINGSIDE_EXIT_INSTRUCTION);
 	case EXIT_REASON_INVD:
 	case EXIT_REASON_RDPMC:
 	case EXIT_REASON_RDTSC:

@@ -2,7 +2,7 @@
 /*
  * The driver engine: /dev/ringside runs the CPUs, a thread each.
  *
- * Between turns a CPU's registers are in its run page. What ends a turn and is not port I/O is
+ * Between turns a CPU's registers are in its run page. What ends a turn and is not port I/O or in quick.c is
  * carried out by the translator (engine_ops.step), which takes and leaves a whole cpu_state.
  */
 #include "driver.h"
@@ -165,6 +165,35 @@ static void cpu_step(struct driver_cpu *v)
     driver_state_load(v);
 }
 
+/* At CPUID, in any mode and behind any prefixes: the translator's answer is its own model's. */
+static void cpuid_step(struct driver_cpu *v)
+{
+    struct ringside_state *s = &v->run->state;
+    uint32_t leaf = (uint32_t)s->gpr[CPU_RAX], sub = (uint32_t)s->gpr[CPU_RCX], out[4];
+    uint64_t rip = s->rip;
+
+    cpu_step(v);
+    if (s->rip - rip - 2 < 14) { /* not at an exception's handler */
+        driver_cpuid(v, leaf, sub, out);
+        s->gpr[CPU_RAX] = out[0];
+        s->gpr[CPU_RBX] = out[1];
+        s->gpr[CPU_RCX] = out[2];
+        s->gpr[CPU_RDX] = out[3];
+    }
+}
+
+static void exit_instruction(struct driver_cpu *v)
+{
+    if (driver_quick(v)) {
+        return;
+    }
+    if (v->run->exit == RINGSIDE_EXIT_INSTRUCTION && v->run->detail == RINGSIDE_DETAIL_CPUID) {
+        cpuid_step(v);
+    } else {
+        cpu_step(v);
+    }
+}
+
 static void exit_io(struct driver_cpu *v)
 {
     const struct cpu_bus *bus = v->engine->bus;
@@ -192,7 +221,7 @@ static void exit_memory(struct driver_cpu *v)
     if (v->run->event & RINGSIDE_EVENT_VALID) {
         cpu_lost(v, "an interrupt's stack or table is not in memory");
     } else {
-        cpu_step(v);
+        exit_instruction(v);
     }
 }
 
@@ -210,7 +239,7 @@ static void handle_exit(struct driver_cpu *v)
         break;
     case RINGSIDE_EXIT_HLT:
     case RINGSIDE_EXIT_INSTRUCTION:
-        cpu_step(v);
+        exit_instruction(v);
         break;
     case RINGSIDE_EXIT_SHUTDOWN:
         cpu_shut_down(v);

@@ -64,6 +64,13 @@ struct driver_engine {
 void driver_guest_close(struct driver_engine *d);
 void driver_guest_open(struct driver_engine *d);
 
+/* cpuid.c */
+void driver_cpuid(const struct driver_cpu *v, uint32_t leaf, uint32_t sub, uint32_t out[4]);
+void driver_cpuid_features(const struct driver_cpu *v, uint32_t features[CPU_FEATURE_WORDS]);
+
+/* quick.c: carries out what the last turn ended at; false: nothing has been done. */
+bool driver_quick(struct driver_cpu *v);
+
 /* memory.c; machine lock held */
 extern const struct slots_ops driver_slots_ops;
 void driver_memory_changed(struct engine *engine);

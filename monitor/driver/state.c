@@ -170,13 +170,12 @@ void driver_get_state(struct engine *engine, unsigned cpu, struct cpu_state *s)
 {
     struct driver_engine *d = (struct driver_engine *)engine;
     struct driver_cpu *v = &d->cpu[cpu];
-    struct cpuid_cpu shown = {.index = cpu, .cpus = d->cpus};
 
     driver_state_store(v);
     *s = *v->rest;
     event_tell(s, v->run->event);
     s->tsc = clock_tsc(d->clock) + s->tsc_adjust;
-    cpuid_model_features(&shown, s->features);
+    driver_cpuid_features(v, s->features);
     s->cr8 = d->bus->tpr_read(d->bus->opaque, cpu);
     d->bus->apic_msr_read(d->bus->opaque, cpu, 0x1b, &s->apic_base);
     d->bus->apic_msr_read(d->bus->opaque, cpu, 0x6e0, &s->tsc_deadline);
@@ -187,11 +186,10 @@ bool driver_set_state(struct engine *engine, unsigned cpu, const struct cpu_stat
 {
     struct driver_engine *d = (struct driver_engine *)engine;
     struct driver_cpu *v = &d->cpu[cpu];
-    struct cpuid_cpu shown = {.index = cpu, .cpus = d->cpus};
     uint32_t offered[CPU_FEATURE_WORDS];
     g_autofree char *missing = NULL;
 
-    cpuid_model_features(&shown, offered);
+    driver_cpuid_features(v, offered);
     missing = cpu_state_missing_features(s, offered);
     if (missing || (s->cr4 & ~cpuid_cr4_mask())) {
         g_set_error(error, DRIVER_ENGINE_ERROR, 1,

@@ -193,9 +193,10 @@ static void guest_instructions(struct machine *m)
                          vmcall[] = {0x0f, 1, 0xc1}, triple[] = {0xcc};
 
     code_put(m, cpuid, sizeof cpuid);
-    check(run(m) == RINGSIDE_EXIT_INSTRUCTION && m->run->state.rip == 0x1000, "CPUID exits");
+    check(run(m) == RINGSIDE_EXIT_INSTRUCTION && m->run->state.rip == 0x1000 && m->run->detail == RINGSIDE_DETAIL_CPUID,
+          "CPUID exits");
     code_put(m, m->intel ? vmcall : vmmcall, sizeof vmcall);
-    check(run(m) == RINGSIDE_EXIT_INSTRUCTION, "the vendor's hypercall exits");
+    check(run(m) == RINGSIDE_EXIT_INSTRUCTION && !m->run->detail, "the vendor's hypercall exits");
     code_put(m, triple, sizeof triple);
     m->run->state.idtr_limit = 0;
     check(run(m) == RINGSIDE_EXIT_SHUTDOWN, "a triple fault exits");
