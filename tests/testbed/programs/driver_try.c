@@ -472,6 +472,11 @@ static void state_scramble(struct machine *m)
         uint64_t value = random_value(m);
         memcpy(bytes + at, &value, 8);
     }
+    /* QEMU 7.2's TCG is lost at the end of a turn with EFER.LME and without CR4.PAE: it loads the host's CR0 before CR4 and EFER, and
+     * does not take CR0.PG then. */
+    if (!m->intel && m->run->state.efer & 0x100) {
+        m->run->state.cr4 |= 0x20;
+    }
     for (unsigned i = 0; i < 32; i++) {
         m->ram[0x1000 + i] = random_word();
     }
