@@ -2,8 +2,9 @@
 /*
  * The driver engine: /dev/ringside runs the CPUs, a thread each.
  *
- * Between turns a CPU's registers are in its run page. What ends a turn and is not port I/O or in quick.c is
- * carried out by the translator (engine_ops.step), which takes and leaves a whole cpu_state.
+ * Between turns a CPU's registers are in its run page. What ends a turn and is neither port I/O nor
+ * in quick.c is carried out by the translator (engine_ops.step), which takes and leaves a whole
+ * cpu_state.
  */
 #include "driver.h"
 

@@ -10,6 +10,8 @@ of a dozen later runs with two processors left both of the testbed's standing st
 import os
 import re
 import statistics
+import struct
+import subprocess
 
 import testbed  # first: it knows where the others are
 import images
@@ -55,8 +57,8 @@ def memory_is_the_processs(bench):
 def random_calls_leave_the_log_clean(bench):
     run(bench, """
         echo alice:x:1000:1000::/tmp:/bin/sh >> /etc/passwd; chmod 666 /dev/ringside
-        su alice -c "driver_try fuzz 5000 1" & su alice -c "driver_try fuzz 5000 2"; wait $!
-    """ + CLEAN_END, cpus=2, seconds=30).expect("FUZZED 5000")
+        su alice -c "driver_try fuzz 10000 1" & su alice -c "driver_try fuzz 10000 2"; wait $!
+    """ + CLEAN_END, cpus=2, seconds=40).expect("FUZZED 10000")
 
 
 @test
@@ -71,6 +73,64 @@ def is_not_loaded_without_the_hardware(bench):
 def memory_that_is_missing_pauses_the_machine(bench):
     run(bench, MISSING + CLEAN_END, seconds=40).expect(
         "paused because the host cannot give the guest a page of its memory. Close other programs")
+
+
+def pvh_elf(code):
+    """An ELF file with flat 32-bit code that is entered at 1 MiB, where it begins, by PVH."""
+    note = struct.pack("<III4sI", 4, 4, 18, b"Xen", 0x100000)
+    code = code.ljust(len(code) + 0x10000, b"\0")  # its .bss
+    header = b"\x7fELF\x02\x01\x01".ljust(16, b"\0") + struct.pack(
+        "<HHIQQQIHHHHHH", 2, 62, 1, 0x100000, 64, 0, 0, 64, 56, 2, 0, 0, 0)
+    load = struct.pack("<IIQQQQQQ", 1, 7, 256, 0x100000, 0x100000, len(code), len(code), 4096)
+    notes = struct.pack("<IIQQQQQQ", 4, 4, 192, 0, 0, len(note), len(note), 4)
+    return (header + load + notes).ljust(192, b"\0") + note.ljust(64, b"\0") + code
+
+
+def failures(text):
+    """The checks of a bare-metal program that failed, by file and line."""
+    return re.findall(r"^(\w+\.c:\d+): ", text, re.M)
+
+
+def on_the_emulator(bench, program):
+    """A bare-metal program on the testbed's own processor, with no engine in between: QEMU's status and what failed."""
+    log = bench.path("native")
+    done = subprocess.run(["qemu-system-x86_64", "-accel", "tcg", "-cpu", testbed.CPU, "-m", "64", "-nodefaults", "-display", "none",
+                           "-no-reboot", "-serial", "file:" + log, "-device", "isa-debug-exit,iobase=0xf4,iosize=4",
+                           "-kernel", program], timeout=60)
+    return done.returncode, failures(open(log, errors="replace").read())
+
+
+@test
+def bare_programs_fare_as_on_the_processor_itself(bench):
+    """Exceptions and their error codes, debug registers, single steps, protected mode, loops: what QEMU's
+    processor does wrong natively it does wrong under the driver, and nothing else goes wrong."""
+    folder = os.path.join(os.path.abspath(BUILD), "tests/cpu")
+    programs = {name: "%s/%s.elf" % (folder, name) for name in ("debug", "faults", "loops")}
+    programs["protected"] = bench.path("protected")
+    with open(programs["protected"], "wb") as out, open(folder + "/protected.bin", "rb") as flat:
+        out.write(pvh_elf(flat.read()))
+    log = run(bench, "".join("""
+        status=0; ringside-monitor -e driver -m 64 -k /bare/%s -i /dev/null -a "" -s file:/tmp/serial --debug-exit --no-reboot \\
+            --timeout 60 || status=$?
+        echo "PROGRAM %s $status"; cat /tmp/serial; rm -f /tmp/serial
+    """ % (name, name) for name in programs) + "echo PROGRAM" + CLEAN_END,
+              files={"/bare/" + name: path for name, path in programs.items()}, seconds=60).expect().log.replace("\r", "")
+    for name, path in programs.items():
+        native = on_the_emulator(bench, path)
+        status, said = re.search(r"^PROGRAM %s (\d+)\n(.*?)^PROGRAM" % name, log, re.M | re.S).groups()
+        note("%s: %s" % (name, native))
+        check((int(status), failures(said)) == native, "%s: status %s, %s\ninstead of %s" % (name, status, said, native))
+
+
+@by_hand
+def apics_and_two_processors_bare(bench):
+    """APICs, NMI, start-up, shootdown, cross-modifying code (tests/cpu/bare/machine.c)."""
+    run(bench, """
+        for n in 1 2 3; do
+            status=0; ringside-monitor -e driver -m 64 -c 2 -k /machine -i /dev/null -a "" -s file:/tmp/serial --debug-exit --timeout 90 || status=$?
+            cat /tmp/serial; [ $status = 1 ]
+        done
+    """ + CLEAN_END, files={"/machine": os.path.join(os.path.abspath(BUILD), "tests/cpu/machine.elf")}, seconds=200)
 
 
 @by_hand
