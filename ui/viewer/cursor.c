@@ -41,7 +41,7 @@ void cursor_show(Viewer *v, bool ours)
     bool absolute = rs_machine_get_absolute(v->machine);
     SDL_Cursor *shown = NULL;
 
-    if (!ours && absolute && cursor && cursor->visible && v->frame) {
+    if (!ours && absolute && cursor && cursor->visible && v->frame && v->factor > 0) {
         shown = host_cursor(v, cursor);
     }
     SDL_SetCursor(shown ? shown : SDL_GetDefaultCursor());

@@ -29,6 +29,7 @@ double picture_scale(Viewer *v)
 static void place(Viewer *v, int width, int height)
 {
     double w = rs_frame_get_width(v->frame), h = rs_frame_get_height(v->frame);
+    double before = v->factor;
 
     v->factor = MIN(width / w, height / h);
     if (v->factor >= 1 && (v->integer || v->factor - floor(v->factor) < SNAP)) {
@@ -38,6 +39,9 @@ static void place(Viewer *v, int width, int height)
     v->height = MAX((int)floor(h * v->factor), 1);
     v->x = (width - v->width) / 2;
     v->y = (height - v->height) / 2;
+    if (v->factor != before) {
+        events_update_cursor(v); /* it is scaled like the picture */
+    }
 }
 
 /* --- drawing --- */
