@@ -25,6 +25,7 @@ static const struct {
                 {"paging", START_LONG, false, 0},
                 {"loops", START_LONG, false, 0},
                 {"faults", START_LONG, false, 0},
+                {"cpuid", START_LONG, false, 0},
                 {"protected32", START_PROTECTED, false, 0},
                 {"triple", START_LONG, false, -2},
                 {"real16", START_REAL, false, 0},

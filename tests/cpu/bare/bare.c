@@ -146,6 +146,16 @@ void user_run(const void *code, uint64_t flags, uint64_t stack)
     user_run_at(USER_CODE, code, flags, stack);
 }
 
+void user_bytes(const void *code, unsigned size, uint64_t flags)
+{
+    for (unsigned i = 0; i < size; i++) {
+        ((volatile uint8_t *)USER_AREA)[i] = ((const uint8_t *)code)[i];
+    }
+    ((volatile uint8_t *)USER_AREA)[size] = 0xcd;
+    ((volatile uint8_t *)USER_AREA)[size + 1] = 0x40;
+    user_run((void *)USER_AREA, flags, USER_STACK);
+}
+
 void gate_set(unsigned vector, uint64_t offset, uint16_t selector, uint8_t attributes, uint8_t ist)
 {
     idt[vector] = (struct gate){.offset0 = offset,

@@ -53,6 +53,8 @@ enum {
     NONE = 0x1ff
 };
 
+#define NON_CANONICAL 0x800000000000ull
+
 #define CR0_MP         (1ull << 1)
 #define CR0_EM         (1ull << 2)
 #define CR0_TS         (1ull << 3)
@@ -120,6 +122,7 @@ int main_test(void); /* each program's own */
 extern volatile uint64_t user_rbx, user_rbp; /* what it finds in these registers */
 void user_run(const void *code, uint64_t flags, uint64_t stack);
 void user_run_at(uint64_t cs, const void *code, uint64_t flags, uint64_t stack);
+void user_bytes(const void *code, unsigned size, uint64_t flags); /* a copy of it, and INT 40h */
 #define USER_STACK 0x9ff000ull
 #define USER_AREA  0x800000ull /* 2 MiB that ring 3 may use; all else is ring 0's */
 
