@@ -7,8 +7,8 @@
 #include <linux/input-event-codes.h>
 #include <string.h>
 
-#include "function.h"
 #include "hid.h"
+#include "hid_internal.h"
 #include "state.h"
 
 #define INTERRUPT_IN (USB_IN | 1)
@@ -17,16 +17,6 @@
 #define QUEUE        32u
 #define MODIFIERS    0xe0u /* the usage of the first */
 #define ROLL_OVER    1u    /* more keys than fit */
-
-enum {
-    GET_DESCRIPTOR = 0x8106,
-    GET_REPORT = 0xa101,
-    GET_IDLE = 0xa102,
-    GET_PROTOCOL = 0xa103,
-    SET_REPORT = 0x2109,
-    SET_IDLE = 0x210a,
-    SET_PROTOCOL = 0x210b,
-};
 
 /* HID Usage Tables, section 10: key code to usage. */
 static const uint8_t usages[256] = {
@@ -314,27 +304,18 @@ static bool keyboard_control(struct usb_function *f, struct usb_transfer *t)
     struct keyboard *k = keyboard_of(f);
 
     switch (t->setup.type << 8 | t->setup.request) {
-    case GET_DESCRIPTOR:
-        return t->setup.value == 0x2200
-                   ? usb_function_reply(t, report_descriptor, sizeof report_descriptor)
-                   : t->setup.value == 0x2100 && usb_function_reply(t, configuration + 18, 9);
-    case GET_REPORT:
+    case HID_GET_REPORT:
         return usb_function_reply(t, k->report, REPORT);
-    case GET_IDLE:
-        return usb_function_reply(t, &k->idle, 1);
-    case GET_PROTOCOL:
+    case HID_GET_PROTOCOL:
         return usb_function_reply(t, &k->protocol, 1);
-    case SET_REPORT:
+    case HID_SET_REPORT:
         k->leds = t->length ? t->data[0] : 0;
         return usb_function_reply(t, NULL, 0);
-    case SET_IDLE:
-        k->idle = (uint8_t)(t->setup.value >> 8);
-        return usb_function_reply(t, NULL, 0);
-    case SET_PROTOCOL: /* the reports are the same */
+    case HID_SET_PROTOCOL: /* the reports are the same */
         k->protocol = t->setup.value & 1;
         return usb_function_reply(t, NULL, 0);
     default:
-        return false;
+        return hid_control(f, t, report_descriptor, sizeof report_descriptor, &k->idle);
     }
 }
 

@@ -10,16 +10,14 @@
  */
 #include <string.h>
 
-#include "function.h"
 #include "hid.h"
+#include "hid_internal.h"
 #include "state.h"
 
 #define INTERRUPT_IN (USB_IN | 1)
 #define REPORT       15u
 #define SWITCHES     3u /* bytes of buttons and hat, which come first */
 #define QUEUE        16u
-
-enum { GET_REPORT = 0xa101, GET_IDLE = 0xa102, SET_IDLE = 0x210a, GET_DESCRIPTOR = 0x8106 };
 
 struct pad {
     struct usb_function f;
@@ -160,21 +158,10 @@ static bool pad_control(struct usb_function *f, struct usb_transfer *t)
 {
     struct pad *p = pad_of(f);
 
-    switch (t->setup.type << 8 | t->setup.request) {
-    case GET_DESCRIPTOR:
-        return t->setup.value == 0x2200
-                   ? usb_function_reply(t, report_descriptor, sizeof report_descriptor)
-                   : t->setup.value == 0x2100 && usb_function_reply(t, configuration + 18, 9);
-    case GET_REPORT:
+    if ((t->setup.type << 8 | t->setup.request) == HID_GET_REPORT) {
         return usb_function_reply(t, p->now, REPORT);
-    case GET_IDLE:
-        return usb_function_reply(t, &p->idle, 1);
-    case SET_IDLE:
-        p->idle = (uint8_t)(t->setup.value >> 8);
-        return usb_function_reply(t, NULL, 0);
-    default:
-        return false;
     }
+    return hid_control(f, t, report_descriptor, sizeof report_descriptor, &p->idle);
 }
 
 /* What is held stays so: the guest is told of it, as of all that differs from rest. */

@@ -7,15 +7,13 @@
  */
 #include <string.h>
 
-#include "function.h"
 #include "hid.h"
+#include "hid_internal.h"
 #include "state.h"
 
 #define INTERRUPT_IN (USB_IN | 1)
 #define REPORT       6u
 #define QUEUE        16u
-
-enum { GET_REPORT = 0xa101, GET_IDLE = 0xa102, SET_IDLE = 0x210a, GET_DESCRIPTOR = 0x8106 };
 
 struct pointer_report {
     uint16_t x, y;
@@ -158,23 +156,11 @@ static bool tablet_control(struct usb_function *f, struct usb_transfer *transfer
     struct tablet *t = (struct tablet *)f;
     uint8_t bytes[REPORT];
 
-    switch (transfer->setup.type << 8 | transfer->setup.request) {
-    case GET_DESCRIPTOR:
-        return transfer->setup.value == 0x2200
-                   ? usb_function_reply(transfer, report_descriptor, sizeof report_descriptor)
-                   : transfer->setup.value == 0x2100 &&
-                         usb_function_reply(transfer, configuration + 18, 9);
-    case GET_REPORT:
+    if ((transfer->setup.type << 8 | transfer->setup.request) == HID_GET_REPORT) {
         report_put(bytes, &t->last);
         return usb_function_reply(transfer, bytes, sizeof bytes);
-    case GET_IDLE:
-        return usb_function_reply(transfer, &t->idle, 1);
-    case SET_IDLE:
-        t->idle = (uint8_t)(transfer->setup.value >> 8);
-        return usb_function_reply(transfer, NULL, 0);
-    default:
-        return false;
     }
+    return hid_control(f, transfer, report_descriptor, sizeof report_descriptor, &t->idle);
 }
 
 static void tablet_reset(struct usb_function *f)
