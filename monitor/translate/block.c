@@ -41,19 +41,20 @@ struct code_cache *cache_new(size_t size)
     struct code_cache *c = g_malloc0(sizeof *c);
     bool ok = cache_map(c, size);
     c->size = size;
+    c->regions = size / CACHE_REGIONS < 4 * BLOCK_ROOM ? 8 : CACHE_REGIONS;
     c->page_pool = lazy_map(PAGE_POOL * sizeof *c->page_pool);
     ok &= c->page_pool != NULL;
-    for (unsigned i = 0; i < CACHE_REGIONS; i++) {
+    for (unsigned i = 0; i < c->regions; i++) {
         struct region *r = &c->region[i];
-        r->blocks_max = size / CACHE_REGIONS / 96;
-        r->sites_max = size / CACHE_REGIONS / 8;
+        r->blocks_max = size / c->regions / 96;
+        r->sites_max = size / c->regions / 8;
         r->blocks = lazy_map(r->blocks_max * sizeof *r->blocks);
         r->sites = lazy_map(r->sites_max * sizeof *r->sites);
-        r->window_sites_max = size / CACHE_REGIONS / 32;
+        r->window_sites_max = size / c->regions / 32;
         r->window_sites = lazy_map(r->window_sites_max * sizeof *r->window_sites);
-        r->fixes_max = size / CACHE_REGIONS / 12;
+        r->fixes_max = size / c->regions / 12;
         r->fixes = lazy_map(r->fixes_max * sizeof *r->fixes);
-        r->links_max = size / CACHE_REGIONS / 64;
+        r->links_max = size / c->regions / 64;
         r->links = lazy_map(r->links_max * sizeof *r->links);
         ok &= r->blocks && r->sites && r->window_sites && r->links && r->fixes;
     }
@@ -72,7 +73,7 @@ void cache_free(struct code_cache *c)
     munmap(c->rw, c->size);
     munmap(c->rx, c->size);
     munmap(c->page_pool, PAGE_POOL * sizeof *c->page_pool);
-    for (unsigned i = 0; i < CACHE_REGIONS; i++) {
+    for (unsigned i = 0; i < c->regions; i++) {
         munmap(c->region[i].blocks, c->region[i].blocks_max * sizeof *c->region[i].blocks);
         munmap(c->region[i].sites, c->region[i].sites_max * sizeof *c->region[i].sites);
         munmap(c->region[i].window_sites,
@@ -115,12 +116,13 @@ static void jump_clear(struct vcpu *v)
     }
 }
 
-static void region_reset(struct code_cache *c, unsigned i)
+static void region_reset(struct code_cache *c, unsigned i, enum code_class owner)
 {
     struct region *r = &c->region[i];
     size_t start = c->start + i * c->region_size;
+    r->owner = owner;
     r->used = start;
-    r->end = r->cold = start + (c->region_size / 16 * c->hot_share & ~63ul);
+    r->end = r->cold = start + (c->region_size / 16 * c->hot_share[owner] & ~63ul);
     r->cold_end = start + c->region_size;
     r->blocks_count = r->sites_count = r->window_sites_count = r->links_count = r->fixes_count = 0;
 }
@@ -130,9 +132,13 @@ void cache_flush(struct vcpu *v)
 {
     struct code_cache *c = v->cache;
     for (unsigned i = 0; i < BLOCK_HASH; i++) {
-        c->movable[i] = NULL;
         for (unsigned k = 0; k < BLOCK_WAYS; k++) {
             c->hash[i][k] = 0;
+        }
+    }
+    for (unsigned i = 0; i < MOVABLE_SETS; i++) {
+        for (unsigned k = 0; k < MOVABLE_WAYS; k++) {
+            c->movable[i][k] = 0;
         }
     }
     for (size_t i = 0; i < c->page_pool_used; i++) {
@@ -141,12 +147,16 @@ void cache_flush(struct vcpu *v)
     for (unsigned i = 0; i < 4096; i++) {
         c->pages[i] = NULL;
     }
-    c->region_size = (c->size - c->start) / CACHE_REGIONS & ~63ul;
-    c->hot_share = 7;
-    c->current = 0;
+    c->region_size = (c->size - c->start) / c->regions & ~63ul;
     c->page_pool_used = 0;
-    for (unsigned i = 0; i < CACHE_REGIONS; i++) {
-        region_reset(c, i);
+    c->fillings = c->kernel_filled = 0;
+    for (unsigned i = 0; i < CODE_CLASSES; i++) {
+        c->filling[i] = NO_REGION;
+        c->hot_share[i] = 7;
+    }
+    for (unsigned i = 0; i < c->regions; i++) {
+        region_reset(c, i, CODE_USER);
+        c->region[i].since = 0;
     }
     c->modes_count = 0;
     v->relearn = NULL;
@@ -172,7 +182,7 @@ static bool region_full(const struct region *r)
 
 struct block *block_find_host(struct code_cache *c, uint32_t offset)
 {
-    if (offset < c->start || (offset - c->start) / c->region_size >= CACHE_REGIONS) {
+    if (offset < c->start || (offset - c->start) / c->region_size >= c->regions) {
         return NULL;
     }
     const struct region *r = &c->region[(offset - c->start) / c->region_size];
@@ -348,10 +358,67 @@ static struct block *tagged_block(uint64_t entry)
     return (struct block *)(entry & ~(0xffffull << 48));
 }
 
-static struct block **movable_slot(struct code_cache *c, uint64_t page, unsigned offset,
-                                   uint32_t mode)
+/* The blocks that may be copied for other linear addresses. */
+static uint32_t *movable_set(struct code_cache *c, uint64_t page, unsigned offset, uint32_t mode)
 {
-    return &c->movable[block_hash(offset, page, mode)];
+    return c->movable[block_key(offset, page, mode) >> (64 - MOVABLE_BITS)];
+}
+
+static uint32_t movable_number(const struct code_cache *c, const struct block *b)
+{
+    unsigned region = (b->code - c->start) / c->region_size;
+    return region << 24 | (b - c->region[region].blocks + 1);
+}
+
+static struct block *movable_block(const struct code_cache *c, uint32_t number)
+{
+    return number ? &c->region[number >> 24].blocks[(number & 0xffffff) - 1] : NULL;
+}
+
+static bool movable_fits(const struct block *b, uint64_t page, unsigned offset, uint32_t mode)
+{
+    return b->page[0] == page && b->first_offset == offset && b->mode == mode;
+}
+
+static const struct block *movable_find(struct code_cache *c, uint64_t page, unsigned offset,
+                                        uint32_t mode)
+{
+    const uint32_t *set = movable_set(c, page, offset, mode);
+    for (unsigned i = 0; i < MOVABLE_WAYS; i++) {
+        const struct block *b = movable_block(c, set[i]);
+        if (b && movable_fits(b, page, offset, mode)) {
+            return b;
+        }
+    }
+    return NULL;
+}
+
+/* The block takes the place of an older one at the same place in the page, else of the oldest. */
+static void movable_add(struct code_cache *c, const struct block *b)
+{
+    uint32_t *set = movable_set(c, b->page[0], b->first_offset, b->mode);
+    unsigned i = 0;
+    for (; i < MOVABLE_WAYS - 1 && set[i]; i++) {
+        if (movable_fits(movable_block(c, set[i]), b->page[0], b->first_offset, b->mode)) {
+            break;
+        }
+    }
+    for (; i > 0; i--) {
+        set[i] = set[i - 1];
+    }
+    set[0] = movable_number(c, b);
+}
+
+static void movable_drop(struct code_cache *c, const struct block *b)
+{
+    uint32_t *set = movable_set(c, b->page[0], b->first_offset, b->mode);
+    uint32_t number = movable_number(c, b);
+    for (unsigned i = 0, found = 0; i < MOVABLE_WAYS; i++) { /* the others move up */
+        found |= set[i] == number;
+        if (found) {
+            set[i] = i + 1 < MOVABLE_WAYS ? set[i + 1] : 0;
+        }
+    }
 }
 
 /* What points to b in the list of this page. */
@@ -409,10 +476,7 @@ static void block_drop(struct vcpu *v, struct block *b)
     if (recent->block == b) {
         recent->block = NULL;
     }
-    struct block **movable = movable_slot(c, b->page[0], b->first_offset, b->mode);
-    if (*movable == b) {
-        *movable = NULL;
-    }
+    movable_drop(c, b);
     if (v->relearn == b) {
         v->relearn = NULL;
     }
@@ -487,7 +551,7 @@ static void block_add(struct vcpu *v, struct block *b)
     }
     ways[0] = (uint64_t)b | key_tag(key);
     if (b->movable && b->page[1] == ~0ull) {
-        *movable_slot(c, b->page[0], b->first_offset, b->mode) = b;
+        movable_add(c, b);
     }
     for (unsigned i = 0; i < 2 && b->page[i] != ~0ull; i++) {
         struct page_blocks *p = page_find(c, b->page[i], true);
@@ -539,33 +603,77 @@ bool block_invalidate(struct vcpu *v, uint64_t offset, uint64_t len)
 }
 
 /* The next region is divided between code and slow paths as the last one would have liked to be. */
-static void hot_share_update(struct code_cache *c)
+static void hot_share_update(struct code_cache *c, enum code_class class)
 {
     const struct region *r = cache_region(c);
     size_t start = c->start + c->current * c->region_size;
     size_t hot = r->used - start, cold = r->cold - r->end;
     unsigned share = (hot * 16 + cold) / (hot + cold + 1);
-    c->hot_share = share < 5 ? 5 : share > 11 ? 11 : share;
+    c->hot_share[class] = share < 5 ? 5 : share > 11 ? 11 : share;
 }
 
-/* Makes room: empties the oldest region. */
-static void cache_advance(struct vcpu *v)
+static unsigned region_oldest(const struct code_cache *c, enum code_class class, unsigned *count)
+{
+    unsigned oldest = NO_REGION;
+    *count = 0;
+    for (unsigned i = 0; i < c->regions; i++) {
+        const struct region *r = &c->region[i];
+        if (r->since && r->owner == class) {
+            (*count)++;
+            oldest = oldest == NO_REGION || r->since < c->region[oldest].since ? i : oldest;
+        }
+    }
+    return oldest;
+}
+
+/* The region that `class` shall fill next: one never used; while it has less than its share, the
+ * other's oldest; then its own oldest, but for what a kernel has not asked for in a long time. */
+static unsigned region_choose(struct code_cache *c, enum code_class class)
+{
+    unsigned own, other, kernel = c->regions * 7 / 16;
+    unsigned mine = region_oldest(c, class, &own), theirs = region_oldest(c, !class, &other);
+    for (unsigned i = 0; i < c->regions; i++) {
+        if (!c->region[i].since) {
+            return i;
+        }
+    }
+    if (own < (class == CODE_KERNEL ? kernel : c->regions - kernel)) {
+        return theirs;
+    }
+    if (class == CODE_USER && other > 1 && c->fillings - c->kernel_filled > c->regions / 2) {
+        c->kernel_filled = c->fillings;
+        return theirs;
+    }
+    return mine;
+}
+
+/* Makes room: empties an old region. */
+static void cache_advance(struct vcpu *v, enum code_class class)
 {
     struct code_cache *c = v->cache;
     if (c->page_pool_used + 8 > PAGE_POOL) {
         cache_flush(v);
-        return;
     }
-    hot_share_update(c);
-    c->current = (c->current + 1) % CACHE_REGIONS;
-    struct region *r = cache_region(c);
-    for (size_t i = 0; i < r->blocks_count; i++) {
-        if (r->blocks[i].valid) {
-            block_drop(v, &r->blocks[i]);
+    if (c->filling[class] != NO_REGION) {
+        hot_share_update(c, class);
+    }
+    unsigned i = region_choose(c, class);
+    struct region *r = &c->region[i];
+    for (size_t k = 0; k < r->blocks_count; k++) {
+        if (r->blocks[k].valid) {
+            block_drop(v, &r->blocks[k]);
         }
     }
-    region_reset(c, c->current);
-    v->count.regions++;
+    v->count.regions += r->since != 0;
+    if (c->filling[!class] == i) {
+        c->filling[!class] = NO_REGION;
+    }
+    region_reset(c, i, class);
+    r->since = ++c->fillings;
+    if (class == CODE_KERNEL) {
+        c->kernel_filled = r->since;
+    }
+    c->filling[class] = c->current = i;
     c->flushes++;
 }
 
@@ -791,13 +899,14 @@ static struct block *block_make(struct vcpu *v, uint64_t linear, uint32_t mode, 
     return b;
 }
 
-/* The same code, already translated for another linear address (another process's). */
+/* The same code, already translated for another linear address (another process's). A copy that was
+ * dropped, since its windows do not suit, was the only one that movable_find knew of. */
 static struct block *block_from_other(struct vcpu *v, uint64_t linear, uint64_t page, uint32_t mode,
                                       bool global)
 {
     unsigned offset = linear & 0xfff;
-    const struct block *from = *movable_slot(v->cache, page, offset, mode);
-    if (!from || from->page[0] != page || from->first_offset != offset || from->mode != mode) {
+    const struct block *from = movable_find(v->cache, page, offset, mode);
+    if (!from || window_unit(v, linear) != window_unit(v, from->linear)) {
         return NULL;
     }
     struct block *b = block_clone(v, from, linear);
@@ -884,8 +993,11 @@ void *block_resolve(struct vcpu *v)
         cpu_leave(v); /* also stops a guest whose every instruction faults */
     }
     struct code_cache *c = v->cache;
-    if (region_full(cache_region(c)) || c->page_pool_used + 8 > PAGE_POOL) {
-        cache_advance(v);
+    enum code_class class = v->cpl == 3 ? CODE_USER : CODE_KERNEL;
+    c->current = c->filling[class];
+    if (c->current == NO_REGION || region_full(cache_region(c)) ||
+        c->page_pool_used + 8 > PAGE_POOL) {
+        cache_advance(v, class);
     }
     uint32_t flags = cpu_mode(v) | (v->soft_step ? MODE_STEP : 0);
     uint64_t linear = v->rip;

@@ -10,15 +10,18 @@
 
 #define BLOCK_MAX_INSTRUCTIONS 64u
 #define BLOCK_ROOM             (32u * 1024) /* no block's code is longer, nor its slow paths */
-#define LINK_CALL              5u            /* bytes of what asks for a link */
+#define LINK_CALL              5u           /* bytes of what asks for a link */
 #define BLOCK_HASH_BITS        16
 #define BLOCK_WAYS             8u
 #define BLOCK_HASH             (1u << BLOCK_HASH_BITS)
+#define MOVABLE_BITS           16
+#define MOVABLE_SETS           (1u << MOVABLE_BITS)
+#define MOVABLE_WAYS           4u
 
-/* Maps host code to guest instructions: from `at` on it belongs to the instruction of `length` bytes
- * at `guest` (offset from the block's start). `at` is an offset from the block's code, or SITE_COLD
- * and one from its slow paths; both are shorter than BLOCK_ROOM. There is one for each instruction
- * and slow path: they are small. */
+/* Maps host code to guest instructions: from `at` on it belongs to the instruction of `length`
+ * bytes at `guest` (offset from the block's start). `at` is an offset from the block's code, or
+ * SITE_COLD and one from its slow paths; both are shorter than BLOCK_ROOM. There is one for each
+ * instruction and slow path: they are small. */
 #define SITE_COLD 0x8000u
 struct site {
     uint16_t at;
@@ -80,7 +83,8 @@ struct block {
     bool global;  /* of a global page of the kernel's */
 };
 
-/* An offset in the cache as struct site has it. The slow paths lie behind all code of the region. */
+/* An offset in the cache as struct site has it. The slow paths lie behind all code of the region.
+ */
 static inline uint16_t block_at(const struct block *b, uint32_t offset)
 {
     return offset >= b->cold ? SITE_COLD | (offset - b->cold) : offset - b->code;
@@ -99,11 +103,16 @@ struct page_blocks {
     uint16_t emptied;
 };
 
-/* The cache is a ring of regions: when the current one is full, the oldest is emptied and reused.
- */
-#define CACHE_REGIONS 8u
+/* The cache consists of regions; when the one being filled is full, an old one is emptied and
+ * reused. Kernel and user code fill regions of their own, since a kernel lives longer than what
+ * runs under it. */
+#define CACHE_REGIONS 16u
+#define NO_REGION     ~0u
 #define PAGE_POOL     65536u
+enum code_class { CODE_USER, CODE_KERNEL, CODE_CLASSES };
 struct region {
+    enum code_class owner;
+    uint64_t since;        /* number of the filling that took it; 0: never used */
     size_t used, end;      /* offsets in the cache */
     size_t cold, cold_end; /* the slow paths of the same blocks */
     struct block *blocks;
@@ -123,13 +132,17 @@ struct code_cache {
     size_t size;
     size_t start; /* end of the thunks */
     struct region region[CACHE_REGIONS];
-    unsigned current; /* the region being filled; the next one holds the oldest code */
+    unsigned regions;
+    unsigned filling[CODE_CLASSES];   /* the region being filled, or NO_REGION */
+    unsigned current;                 /* that of the code at hand */
+    uint64_t fillings, kernel_filled; /* kernel_filled: the last one that concerned a kernel */
     size_t region_size;
-    unsigned hot_share; /* sixteenths of a region that are not for slow paths */
+    unsigned hot_share[CODE_CLASSES]; /* sixteenths of a region that are not for slow paths */
     struct page_blocks *page_pool;
     size_t page_pool_used;
-    uint64_t hash[BLOCK_HASH][BLOCK_WAYS]; /* of block pointers, tagged; latest first */
-    struct block *movable[BLOCK_HASH];     /* by place in a page, whatever the linear address */
+    uint64_t hash[BLOCK_HASH][BLOCK_WAYS];        /* of block pointers, tagged; latest first */
+    uint32_t movable[MOVABLE_SETS][MOVABLE_WAYS]; /* blocks by place in a page, whatever the linear
+                                                     address: region, number + 1; latest first */
     struct page_blocks *pages[4096];
     struct mode_key modes[4096];
     unsigned modes_count, mode_last;

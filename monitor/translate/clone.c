@@ -49,7 +49,16 @@ static void fix_apply(const struct move *m, const struct fix *f)
     }
 }
 
-/* Links start unlinked. */
+/* Where a link leads that is within the block: a loop. */
+static uint8_t *link_within(const struct move *m, const struct link *l)
+{
+    uint32_t after = m->from->code + l->patch + 4;
+    int32_t rel;
+    copy(&rel, m->rw + after - 4, 4);
+    return m->rw + moved(m, after + rel);
+}
+
+/* Links start unlinked, but for loops within the block. */
 static void links_move(struct code_cache *c, const struct move *m)
 {
     for (unsigned i = 0; i < m->from->links; i++) {
@@ -60,8 +69,12 @@ static void links_move(struct code_cache *c, const struct move *m)
                            .call = l->call,
                            .from = m->to,
                            .target = l->target + m->delta};
-        emit_patch32(m->rw + m->to->code + n->patch, m->rw + m->to->cold + n->stub);
         link_ask(c, n);
+        if (l->to == m->from) {
+            link_close(c, n, link_within(m, l));
+        } else {
+            emit_patch32(m->rw + m->to->code + n->patch, m->rw + m->to->cold + n->stub);
+        }
     }
 }
 
@@ -85,6 +98,7 @@ struct block *block_clone(struct vcpu *v, const struct block *from, uint64_t lin
     copy(c->rw + b->code, c->rw + from->code, from->code_end - from->code);
     copy(c->rw + b->cold, c->rw + from->cold, from->cold_end - from->cold);
     copy(b->sites, from->sites, b->sites_count * sizeof *b->sites);
+    copy(b->window_sites, from->window_sites, b->window_sites_count * sizeof *b->window_sites);
     copy(b->fixes, from->fixes, b->fixes_count * sizeof *b->fixes);
     links_move(c, &m);
     for (unsigned i = 0; i < b->fixes_count; i++) {

@@ -668,7 +668,7 @@ struct block *block_translate_bytes(struct vcpu *v, uint64_t linear, uint32_t mo
     g->r15_unit = NO_UNIT;
     g->fixes_count = 0;
     g->movable = g->long_mode && (g->mode & MODE_CPL) == 3 &&
-                 !(g->mode & (MODE_WINDOW | MODE_STEP | MODE_TF | MODE_DEBUG));
+                 !(g->mode & (MODE_STEP | MODE_TF | MODE_DEBUG));
     g->last_unit = window_unit(v, v->gpr[CPU_RSP]);
     g->mmu = g->mode >> MODE_MMU_SHIFT & 3;
     g->slot = jump_slot_for(v, mode_number);

@@ -424,6 +424,9 @@ static void access_window(struct gen *g, int64_t unit, struct slow *s)
     cached_forget(g, R15);
     g->made.ok &= !a->pending; /* the slow path makes another */
     s->address = *a;
+    if (a->constant) { /* a copy of the block may be anywhere in its unit, the address likewise */
+        g->movable &= unit == window_unit(g->v, g->b->linear) && !(a->pending && a->rip);
+    }
     if (a->pending && a->constant) {
         g->mem_base = NO_REG;
         g->mem_disp = a->value;

@@ -24,6 +24,7 @@ static const struct {
                 {"debug", START_LONG, false, 0},
                 {"paging", START_LONG, false, 0},
                 {"loops", START_LONG, false, 0},
+                {"aliases", START_LONG, false, 0},
                 {"faults", START_LONG, false, 0},
                 {"cpuid", START_LONG, false, 0},
                 {"protected32", START_PROTECTED, false, 0},
