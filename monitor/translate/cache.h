@@ -66,22 +66,22 @@ struct fix {
 struct block {
     uint64_t linear;
     uint64_t page[2]; /* pool offsets of the first and (if it spans two) the second page, else -1 */
-    uint32_t mode;    /* interned mode number */
     uint32_t code, code_end, cold, cold_end;
+    uint16_t mode; /* interned mode number */
     uint16_t guest_size, first_offset;
-    uint16_t sites_count, window_sites_count;
+    uint16_t sites_count, window_sites_count, fixes_count;
+    uint8_t links;
     bool valid;
+    bool movable; /* may be cloned for another linear address */
+    bool global;  /* of a global page of the kernel's */
     struct site *sites;
     struct window_site *window_sites;
     struct block *page_next[2], **page_at[2]; /* in the list of each page, while valid */
     struct link *links_in;
     struct link *link; /* the block's own */
-    uint8_t links;
-    uint16_t fixes_count;
     struct fix *fixes;
-    bool movable; /* may be cloned for another linear address */
-    bool global;  /* of a global page of the kernel's */
 };
+_Static_assert(sizeof(struct block) == 128, "two cache lines: there are many");
 
 /* An offset in the cache as struct site has it. The slow paths lie behind all code of the region.
  */
