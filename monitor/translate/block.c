@@ -113,6 +113,7 @@ static void jump_clear(struct vcpu *v)
     for (unsigned s = 0; s < JUMP_SLOTS; s++) {
         jump_slot_clear(v, s);
         v->jump_owner[s] = 0;
+        v->jump_used[s] = 0;
     }
 }
 
@@ -204,6 +205,17 @@ struct block *block_find_host(struct code_cache *c, uint32_t offset)
 
 /* --- modes and the jump table --- */
 
+/* A new mode gets the slot that has not been used for the longest time: those that alternate, such
+ * as kernel and user code, have one each. */
+static unsigned jump_slot_choose(const struct vcpu *v)
+{
+    unsigned slot = 0;
+    for (unsigned s = 1; s < JUMP_SLOTS; s++) {
+        slot = v->jump_used[s] < v->jump_used[slot] ? s : slot;
+    }
+    return slot;
+}
+
 static unsigned mode_intern(struct vcpu *v, uint32_t flags, uint32_t cs_base)
 {
     struct code_cache *c = v->cache;
@@ -219,15 +231,16 @@ static unsigned mode_intern(struct vcpu *v, uint32_t flags, uint32_t cs_base)
     if (c->modes_count == sizeof c->modes / sizeof *c->modes) {
         cache_flush(v);
     }
-    c->modes[c->modes_count] = (struct mode_key){flags, cs_base};
+    c->modes[c->modes_count] = (struct mode_key){flags, cs_base, jump_slot_choose(v)};
     return c->modes_count++;
 }
 
-/* Mode n always uses slot n mod JUMP_SLOTS; the slot is emptied when another mode takes it over,
- * which is safe because every change of mode passes through block_resolve. */
+/* A mode always uses the same slot, which its code knows. The slot is emptied when another mode
+ * takes it over, which is safe because every change of mode passes through block_resolve. */
 unsigned jump_slot_for(struct vcpu *v, uint32_t mode_number)
 {
-    unsigned s = mode_number % JUMP_SLOTS;
+    unsigned s = v->cache->modes[mode_number].slot;
+    v->jump_used[s] = v->count.resolved;
     if (v->jump_owner[s] != mode_number + 1) {
         jump_slot_clear(v, s);
         v->jump_owner[s] = mode_number + 1;
@@ -490,7 +503,7 @@ static void block_drop(struct vcpu *v, struct block *b)
             ways[i] = i + 1 < BLOCK_WAYS ? ways[i + 1] : 0;
         }
     }
-    unsigned slot = b->mode % JUMP_SLOTS;
+    unsigned slot = c->modes[b->mode].slot;
     uint64_t rip =
         b->linear - (c->modes[b->mode].flags & MODE_LONG ? 0 : c->modes[b->mode].cs_base);
     if (!(c->modes[b->mode].flags & MODE_LONG)) {

@@ -92,6 +92,7 @@ static inline uint16_t block_at(const struct block *b, uint32_t offset)
 
 struct mode_key {
     uint32_t flags, cs_base;
+    unsigned slot; /* of the jump table */
 };
 
 struct page_blocks {

@@ -31,7 +31,7 @@
 #define TLB_SIZE     (1u << TLB_BITS)
 #define TLB2_SIZE    4096u
 #define JUMP_SIZE    65536u /* the index is the low half of the rip's CRC */
-#define JUMP_SLOTS   8u
+#define JUMP_SLOTS   24u    /* each is backed as far as it is used */
 #define EXTENTS      8u
 #define BOUNCE_SIZE  512u
 #define MAX_CPUS     32u
@@ -385,8 +385,8 @@ struct vcpu {
                                   the last full flush */
     bool tlb_used[MMU_INDEXES];
     uint32_t jump_owner[JUMP_SLOTS]; /* interned mode, 0: free */
+    uint64_t jump_used[JUMP_SLOTS];  /* the look-up that used it last */
     struct jump_log jump_log[JUMP_SLOTS];
-    unsigned jump_next;
     unsigned tlb_mask; /* TLB_SIZE - 1, or smaller when shaking */
 
     uint8_t xsave[CPU_XSAVE_SIZE] __attribute__((aligned(64)));

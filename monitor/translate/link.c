@@ -204,7 +204,7 @@ void link_make(struct vcpu *v, struct link *link, struct block *to)
     bool crossed = page_crossed(link, to);
     if (to->page[1] != ~0ull ||
         (crossed ? !(page = page_note(v, to)) : to->page[0] != link->from->page[0])) {
-        call_set(c, link, 0xe9, c->thunk_jump[to->mode % JUMP_SLOTS]); /* the jump table, then */
+        call_set(c, link, 0xe9, c->thunk_jump[c->modes[to->mode].slot]); /* the jump table, then */
         return;
     }
     link_enter(link, to);
