@@ -85,12 +85,21 @@ void cache_free(struct code_cache *c)
     g_free(c);
 }
 
-/* An empty entry looks like rip ~0, so the code in that one's place looks again. */
 static unsigned jump_index(uint64_t rip)
 {
     uint64_t crc = 0;
     __asm__("crc32q %1, %0" : "+r"(crc) : "r"(rip));
     return crc & (JUMP_SIZE - 1);
+}
+
+/* An empty entry looks like rip ~0: while the one in that one's place is empty, its code looks
+ * again. */
+static void jump_guard(struct vcpu *v, unsigned slot)
+{
+    struct jump_entry *entry = &v->jump[slot][jump_index(~0ull)];
+    if (!entry->tag) {
+        entry->code = v->cache->thunk_indirect;
+    }
 }
 
 static void jump_slot_clear(struct vcpu *v, unsigned slot)
@@ -105,7 +114,7 @@ static void jump_slot_clear(struct vcpu *v, unsigned slot)
     }
     log->used = 0;
     log->nonglobal = false;
-    v->jump[slot][jump_index(~0ull)].code = v->cache->thunk_indirect;
+    jump_guard(v, slot);
 }
 
 static void jump_clear(struct vcpu *v)
@@ -273,7 +282,7 @@ static void jump_forget(struct vcpu *v, unsigned slot, uint64_t first, uint64_t 
             *t = 0;
         }
     }
-    v->jump[slot][jump_index(~0ull)].code = v->cache->thunk_indirect;
+    jump_guard(v, slot);
 }
 
 /* Entries for rips in one page, and for blocks that straddle into it. Tags are rips: outside 64-bit
@@ -315,7 +324,7 @@ static void jump_log_renew(struct vcpu *v, unsigned slot)
             *tag = 0;
         }
     }
-    v->jump[slot][jump_index(~0ull)].code = v->cache->thunk_indirect;
+    jump_guard(v, slot);
 }
 
 static void jump_install(struct vcpu *v, unsigned slot, uint64_t rip, void *code, bool global)
@@ -977,7 +986,8 @@ static void check_fetch(struct vcpu *v, uint64_t linear)
     }
 }
 
-void *block_resolve(struct vcpu *v)
+/* `quick`: a look into the jump table will do, and leaves v->resolved empty. */
+static void *resolve(struct vcpu *v, bool quick)
 {
     v->ret_pc = 0;
     v->count.resolved++;
@@ -1023,6 +1033,15 @@ void *block_resolve(struct vcpu *v)
     if (flags & MODE_DEBUG) {
         cpu_check_breakpoint(v, linear);
     }
+    unsigned mode = mode_intern(v, flags, cs_base);
+    unsigned slot = jump_slot_for(v, mode);
+    const struct jump_entry *entry = &v->jump[slot][jump_index(v->rip)];
+    if (quick && entry->tag == ~v->rip && !(flags & (MODE_STEP | MODE_TF | MODE_DEBUG))) {
+        v->shadow = false;
+        v->flags_sys &= ~(uint64_t)FLAG_RF;
+        v->resolved = NULL;
+        return entry->code;
+    }
     bool held = v->single_pending;
     if (flags & MODE_TF) {
         v->single_pending = true;
@@ -1036,8 +1055,6 @@ void *block_resolve(struct vcpu *v)
         raise_exception(v, EXC_UD, 0);
     }
     page = (host - v->engine->pool) & ~0xfffull;
-    unsigned mode = mode_intern(v, flags, cs_base);
-    unsigned slot = jump_slot_for(v, mode);
     uint32_t place;
     struct block *b = block_recent(v, linear, page, mode, &place);
     if (!b) {
@@ -1057,4 +1074,14 @@ void *block_resolve(struct vcpu *v)
         jump_install(v, slot, v->rip, code, global);
     }
     return code;
+}
+
+void *block_resolve(struct vcpu *v)
+{
+    return resolve(v, true);
+}
+
+void *block_resolve_for_link(struct vcpu *v)
+{
+    return resolve(v, false);
 }

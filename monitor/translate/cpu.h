@@ -345,7 +345,7 @@ struct vcpu {
     struct translate *engine;
     unsigned index;
     struct code_cache *cache;
-    struct block *resolved; /* by the last block_resolve */
+    struct block *resolved; /* by the last block_resolve, if it was looked at */
     struct block *relearn;  /* to be dropped once it has been left */
     uint64_t gdtr_base, idtr_base;
     uint16_t gdtr_limit, idtr_limit;
@@ -582,6 +582,7 @@ void cpu_enter(struct vcpu *v);            /* from the run loop, returns after c
 
 /* block.c */
 void *block_resolve(struct vcpu *v); /* host code for v->rip in v's state; raises fetch faults */
+void *block_resolve_for_link(struct vcpu *v); /* the same; the block is in v->resolved */
 void cpu_sync_rip(struct vcpu *v);   /* v->rip := rip of the instruction that called the helper */
 uint64_t cpu_next_rip(struct vcpu *v);
 bool block_invalidate(struct vcpu *v, uint64_t pool_offset, uint64_t len); /* were any dropped? */

@@ -252,7 +252,7 @@ static void link_missed(struct vcpu *v, uint64_t rip, uint64_t call)
     struct code_cache *c = v->cache;
     struct link *link = link_of_call(c, call - (uint64_t)c->rx);
     uint64_t flushes = c->flushes;
-    uint8_t *code = block_resolve(v);
+    uint8_t *code = block_resolve_for_link(v);
     if (c->flushes != flushes) {
         cpu_resume(v); /* the link is gone */
     }

@@ -240,6 +240,36 @@ static void iret(void)
     CHECK(ss == 0);
 }
 
+static uint32_t crc32(uint64_t value)
+{
+    uint64_t crc = 0;
+    __asm__("crc32q %1, %0" : "+r"(crc) : "r"(value));
+    return crc;
+}
+
+/* To one address again and again while translations of others are forgotten; the address is one that
+ * shares its place in the translator's jump table with what empty entries look like. */
+static void iret_again(void)
+{
+    uint64_t at = 0x1300000;
+    while ((crc32(at) ^ crc32(~0ull)) & 0xffff) {
+        at++;
+    }
+    *(volatile uint8_t *)at = 0xc3; /* ret */
+    for (unsigned i = 0; i < 20; i++) {
+        uint64_t done = 0;
+        __asm__ volatile("leaq 1f(%%rip), %%rcx; pushq %%rcx; movq %%rsp, %%rcx\n"
+                         "pushq $0x10; pushq %%rcx; pushq $2; pushq $8; pushq %1\n"
+                         "iretq\n"
+                         "1: incq %0"
+                         : "+r"(done)
+                         : "r"(at)
+                         : "rcx", "memory");
+        CHECK(done == 1);
+        invlpg(USER_AREA + i * 4096);
+    }
+}
+
 static void iret_flags(void)
 {
     /* pushfq, then at ring 3 POPF may change neither IF nor IOPL, and says nothing about it. */
@@ -742,6 +772,7 @@ int main_test(void)
     nested();
     iret();
     iret_flags();
+    iret_again();
     segments();
     far_transfers();
     privileged();
