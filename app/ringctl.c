@@ -17,7 +17,7 @@ static const struct ringctl_command commands[] = {
     {"delete", "NAME", "move a machine to the trash", ringctl_delete},
     {"disk", "NAME", "add a disk to a machine, or remove one", ringctl_disk},
     {"network", "NAME", "show or change a machine's network", ringctl_network},
-    {"usb", "list|attach|detach|rule [NAME [DEVICE]]", "this computer's USB devices in machines",
+    {"usb", "list|attach|detach|rule|watch [NAME [DEVICE]]", "this computer's USB devices in machines",
      ringctl_usb},
     {"start", "NAME", "start a machine, or go on with a suspended one", ringctl_start},
     {"stop", "NAME", "ask the guest to shut down; --force: pull the plug", ringctl_stop},

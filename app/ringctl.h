@@ -90,6 +90,9 @@ bool ringctl_network_settings(struct settings *s, const char *mode, const char *
 
 /* ringctl_usb.c: connects what the rules say, and warns on standard error */
 void ringctl_usb_by_rules(const char *id, const struct settings *settings);
+/* ringctl_usb_watch.c: leaves a process that does so for what is plugged in later. Back when that
+ * has seen what is there now. */
+void ringctl_usb_watch_begin(const struct ringctl_machine *machine);
 
 /* The commands */
 #define RINGCTL_COMMAND(name)                                                                      \

@@ -99,7 +99,8 @@ static bool start(const struct ringctl_machine *machine, GError **error)
     if (l.complaints > 0) {
         close(l.complaints);
     }
-    if (ok) {
+    if (ok && machine->settings->usb_connect) {
+        ringctl_usb_watch_begin(machine);
         ringctl_usb_by_rules(machine->id, machine->settings);
     }
     return ok;

@@ -8,8 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "ringctl.h"
-#include "rs-usb.h"
+#include "ringctl_usb.h"
 
 /* --- finding devices --- */
 
@@ -111,25 +110,35 @@ static bool attach(RsMonitorMachine *proxy, const RsUsbDevice *device, GError **
     return false;
 }
 
+bool ringctl_usb_by_rule(RsMonitorMachine *proxy, const struct settings *settings,
+                         const RsUsbDevice *device, const char *who)
+{
+    struct usb_identity identity = rs_usb_identity(device);
+    g_autofree char *why_not = NULL;
+    g_autoptr(GError) error = NULL;
+
+    if (!settings_usb_connects(settings, &identity) ||
+        (device->holder && strstr(device->holder, "usbfs"))) {
+        return true;
+    }
+    if ((why_not = rs_usb_why_not(device))) {
+        fprintf(stderr, "%s: %s\n", who, why_not);
+        return true;
+    }
+    if (!attach(proxy, device, &error)) {
+        fprintf(stderr, "%s: %s\n", who, error->message);
+        return false;
+    }
+    return true;
+}
+
 void ringctl_usb_by_rules(const char *id, const struct settings *settings)
 {
     g_autoptr(RsMonitorMachine) proxy = settings->usb_connect ? machine_proxy(id) : NULL;
     g_autoptr(GPtrArray) list = proxy ? rs_usb_list() : NULL;
 
     for (unsigned i = 0; list && i < list->len; i++) {
-        const RsUsbDevice *device = list->pdata[i];
-        struct usb_identity identity = rs_usb_identity(device);
-        g_autofree char *why_not = rs_usb_why_not(device);
-        g_autoptr(GError) error = NULL;
-        if (!settings_usb_connects(settings, &identity) ||
-            (device->holder && strstr(device->holder, "usbfs"))) {
-            continue;
-        }
-        if (why_not) {
-            fprintf(stderr, "ringctl start: %s\n", why_not);
-        } else if (!attach(proxy, device, &error)) {
-            fprintf(stderr, "ringctl start: %s\n", error->message);
-        }
+        ringctl_usb_by_rule(proxy, settings, list->pdata[i], "ringctl start");
     }
 }
 
@@ -179,7 +188,7 @@ static void print_table(GPtrArray *list)
 }
 
 struct usb_options {
-    gboolean json, force;
+    gboolean json, force, now;
     char *add, *ignore, *remove;
 };
 
@@ -299,6 +308,9 @@ static bool usb_rule_command(const struct usb_options *o, int argc, char **argv,
          (s = settings_load(machine->folder, error));
     if (ok && (o->add || o->ignore || o->remove)) {
         ok = change_rules(s, o, error) && settings_save(s, machine->folder, error);
+        if (ok && o->add && ringctl_machine_locked(machine) && !ringctl_usb_watched(machine)) {
+            ringctl_usb_watch_begin(machine);
+        }
     } else if (ok) {
         print_rules("connect", settings_usb_connect_list(s));
         print_rules("ignore ", settings_usb_ignore_list(s));
@@ -306,6 +318,26 @@ static bool usb_rule_command(const struct usb_options *o, int argc, char **argv,
     if (machine) {
         ringctl_machine_free(machine);
     }
+    return ok;
+}
+
+static bool usb_watch_command(const struct usb_options *o, int argc, char **argv, GError **error)
+{
+    g_autoptr(GDBusConnection) connection = NULL;
+    g_autoptr(RsMonitorMachine) proxy = NULL;
+    struct ringctl_machine *machine;
+    bool ok;
+
+    if (argc != 3) {
+        return ringctl_fail(error, RINGCTL_FAILED, "Usage: ringctl usb watch [--now] NAME");
+    }
+    if (!(connection = ringctl_need_running(argv[2], error)) ||
+        !(proxy = ringctl_machine_proxy(connection, error)) ||
+        !(machine = ringctl_machine_find(argv[2], error))) {
+        return false;
+    }
+    ok = ringctl_usb_watch(machine, proxy, o->now, error);
+    ringctl_machine_free(machine);
     return ok;
 }
 
@@ -317,14 +349,15 @@ static bool usb_run(const struct usb_options *o, int argc, char **argv, GError *
     } commands[] = {{"list", usb_list},
                     {"attach", usb_attach_command},
                     {"detach", usb_detach_command},
-                    {"rule", usb_rule_command}};
+                    {"rule", usb_rule_command},
+                    {"watch", usb_watch_command}};
 
     for (unsigned i = 0; i < G_N_ELEMENTS(commands); i++) {
         if (strcmp(argv[1], commands[i].name) == 0) {
             return commands[i].run(o, argc, argv, error);
         }
     }
-    return ringctl_fail(error, RINGCTL_FAILED, "\"%s\" is not list, attach, detach or rule.",
+    return ringctl_fail(error, RINGCTL_FAILED, "\"%s\" is not list, attach, detach, rule or watch.",
                         argv[1]);
 }
 
@@ -339,6 +372,7 @@ bool ringctl_usb(const struct ringctl_command *command, int argc, char **argv, G
         {"ignore", 0, 0, G_OPTION_ARG_STRING, &o.ignore, "rule: never ask about such devices",
          "RULE"},
         {"remove", 0, 0, G_OPTION_ARG_STRING, &o.remove, "rule: forget it", "RULE"},
+        {"now", 0, 0, G_OPTION_ARG_NONE, &o.now, "watch: also what is plugged in already", NULL},
         {0}};
     bool ok = ringctl_parse(command, entries, &argc, &argv, 1, 3, error) &&
               usb_run(&o, argc, argv, error);

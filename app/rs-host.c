@@ -84,7 +84,8 @@ static char *find_program(const char *folder, const char *program)
 {
     g_autofree char *own = own_folder();
     char *candidates[] = {g_build_filename(own, program, NULL),
-                          g_build_filename(own, "..", folder, program, NULL), NULL};
+                          g_build_filename(own, "..", folder, program, NULL),
+                          g_build_filename(own, "..", "..", folder, program, NULL), NULL};
     char *found = first_existing(candidates, G_FILE_TEST_IS_EXECUTABLE);
 
     return found ? found : g_find_program_in_path(program);
@@ -107,6 +108,11 @@ char *rs_host_find_monitor(GError **error)
 char *rs_host_find_viewer(void)
 {
     return find_program("ui/viewer", "ringside-viewer");
+}
+
+char *rs_host_find_ringctl(void)
+{
+    return find_program("app", "ringctl");
 }
 
 char *rs_host_find_data(const char *name, GError **error)

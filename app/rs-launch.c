@@ -161,26 +161,36 @@ static void own_session(gpointer data)
     setsid();
 }
 
-/* Its own session and no pipe to us: nothing of ours that ends can end it. Early errors go to its
- * log. */
-static GSubprocess *spawn(const char *folder, GError **error)
+/* Its own session and no pipe to us: nothing of ours that ends can end it. What it says goes to the
+ * monitor's log. */
+static GSubprocess *spawn(const char *folder, const char *const *argv, GError **error)
 {
-    g_autofree char *program = rs_host_find_monitor(error);
     g_autofree char *log = g_build_filename(folder, MONITOR_LOG, NULL);
     g_autoptr(GSubprocessLauncher) launcher =
         g_subprocess_launcher_new(G_SUBPROCESS_FLAGS_STDOUT_SILENCE);
-    const char *argv[] = {program, "--machine", folder, NULL};
-
-    if (!program) {
-        return NULL;
-    }
     int fd = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+
     if (fd >= 0) {
         g_subprocess_launcher_take_stderr_fd(launcher, fd);
     }
     g_subprocess_launcher_set_cwd(launcher, folder);
     g_subprocess_launcher_set_child_setup(launcher, own_session, NULL, NULL);
     return g_subprocess_launcher_spawnv(launcher, argv, error);
+}
+
+static GSubprocess *spawn_monitor(const char *folder, GError **error)
+{
+    g_autofree char *program = rs_host_find_monitor(error);
+    const char *argv[] = {program, "--machine", folder, NULL};
+
+    return program ? spawn(folder, argv, error) : NULL;
+}
+
+void rs_launch_usb_watch(const char *folder, const char *id)
+{
+    g_autofree char *program = rs_host_find_ringctl();
+    const char *argv[] = {program, "usb", "watch", "--now", id, NULL};
+    g_autoptr(GSubprocess) process = program ? spawn(folder, argv, NULL) : NULL;
 }
 
 void rs_launch_start_async(const char *folder, const char *id, GCancellable *cancellable,
@@ -195,7 +205,7 @@ void rs_launch_start_async(const char *folder, const char *id, GCancellable *can
     launch->log_start = log_size(folder);
     launch->deadline = g_get_monotonic_time() + START_LIMIT_US;
     g_task_set_task_data(task, launch, (GDestroyNotify)launch_free);
-    launch->process = spawn(folder, &error);
+    launch->process = spawn_monitor(folder, &error);
     if (!launch->process) {
         g_task_return_error(task, error);
         g_object_unref(task);

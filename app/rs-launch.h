@@ -15,5 +15,7 @@ GDBusConnection *rs_launch_connect_finish(GAsyncResult *result, GError **error);
 void rs_launch_start_async(const char *folder, const char *id, GCancellable *cancellable,
                            GAsyncReadyCallback callback, gpointer data);
 GDBusConnection *rs_launch_start_finish(GAsyncResult *result, GError **error);
+/* Leaves a process behind that carries out the rules of the running machine for USB devices. */
+void rs_launch_usb_watch(const char *folder, const char *id);
 /* The last lines of what was written to folder/monitor.log after `from` bytes, or NULL. */
 char *rs_launch_log_tail(const char *folder, goffset from);

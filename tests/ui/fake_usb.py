@@ -23,9 +23,9 @@ class FakeUsb:
         self.root = root
         for folder in ("/dev/bus/usb/001", "/sys/bus/usb/devices", "/sys/bus/usb/drivers", "/sys/class/block", "/ioctl"):
             os.makedirs(root + folder)
-        self.ioctl = socket.socket(socket.AF_UNIX)  # whoever opens a device there wants to speak to this
+        self.ioctl = socket.socket(socket.AF_UNIX)  # whoever opens anything in /dev connects to this, which nobody answers
         self.ioctl.bind(root + "/ioctl/_default")
-        self.ioctl.listen(20)
+        self.ioctl.listen(1000)
         self.env = {"UMOCKDEV_DIR": root, "LD_PRELOAD": PRELOAD,
                     "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0:detect_leaks=0"}
 

@@ -324,6 +324,28 @@ def alone():
         assert desktop.monitors(), "the machine ended with its viewer"
 
 
+def usb_rules_alone():
+    """Of a machine that the viewer starts: what is there, what comes, and what comes when the viewer has been left."""
+    if not fake_usb.is_possible():
+        skip("umockdev is not installed")
+    with Viewer() as desktop:
+        usb = fake_usb.FakeUsb(desktop.home + "/root")
+        desktop.env.update(usb.env)
+        with open(desktop.folder + "/machine.ini", "a") as file:
+            file.write("\n[usb]\nconnect=4321:5678\n")
+        usb.plug("1-1", 2, "Fake Stick")
+        usb.plug("1-2", 3, "Fake Camera", idVendor="4321")
+        viewer = desktop.run([os.path.join(os.path.dirname(PROGRAM), "viewer/ringside-viewer"), "Test"])
+        desktop.expect_event("AttachUsb 001/003 1-2 Fake Camera 17185 22136 S-3")
+        usb.plug("1-3", 4, "Fake Camera", idVendor="4321")
+        desktop.expect_event("AttachUsb 001/004 1-3 Fake Camera 17185 22136 S-4")
+        viewer.send_signal(signal.SIGTERM)
+        assert viewer.wait(5) == 0
+        usb.plug("1-4", 5, "Fake Camera", idVendor="4321")
+        desktop.expect_event("AttachUsb 001/005 1-4 Fake Camera 17185 22136 S-5")
+        assert not [e for e in desktop.events() if "Stick" in e], desktop.events()
+
+
 def alone_gives_the_size_back():
     """To a guest that ran before and has followed; one that the viewer started keeps the monitor's."""
     with Viewer(FAKE_RESIZE="1") as desktop:
@@ -419,5 +441,5 @@ def game_controllers():
 
 
 everything = [shows_the_screen, keys_and_leaving, relative_pointer, absolute_pointer_and_edge, guest_cursor, drawn_cursor, size_of_the_monitor,
-              usb_in_the_bar, game_controllers, killed, without_sdl, alone, alone_gives_the_size_back]
+              usb_in_the_bar, game_controllers, killed, without_sdl, alone, usb_rules_alone, alone_gives_the_size_back]
 run_cases(*[case for case in everything if case.__name__ in sys.argv[3:] or not sys.argv[3:]])

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """ringctl usb on a computer whose devices are files (fake_usb.py): lists, refusals, rules. What happens with real devices is in
 the testbed."""
+import fcntl
 import json
 import os
 import sys
@@ -8,7 +9,7 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../guest"))
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../ui"))
 import fake_usb
-from harness import MONITOR, Skip, check, main, test
+from harness import MONITOR, Skip, check, main, test, wait
 
 
 def computer(bench):
@@ -95,19 +96,76 @@ def rules(bench):
         usb(bench, *wrong, status=1)
 
 
+def in_the_computer(bench):
+    """From now on ringctl starts monitors, and sees its devices meanwhile."""
+    bench.env.update(bench.usb.env, RINGSIDE_MONITOR=bench.path("monitor"))
+    with open(bench.path("monitor"), "w") as file:  # without the fake computer
+        file.write("#!/bin/sh\nunset LD_PRELOAD UMOCKDEV_DIR\nexec %s \"$@\"\n" % MONITOR)
+    os.chmod(bench.path("monitor"), 0o755)
+
+
 @test
 def the_start_connects(bench):
     computer(bench)
     m = bench.machine(memory="64M")
     usb(bench, "rule", m.name, "--add", "1234:5678")
-    bench.env.update(bench.usb.env, RINGSIDE_MONITOR=bench.path("monitor"))
-    with open(bench.path("monitor"), "w") as file:  # without the fake computer
-        file.write("#!/bin/sh\nunset LD_PRELOAD UMOCKDEV_DIR\nexec %s \"$@\"\n" % MONITOR)
-    os.chmod(bench.path("monitor"), 0o755)
+    in_the_computer(bench)
     done = m.do("start")
     check("Maker Stick cannot be connected" in done.stderr, done.stderr)  # it is a file
     check("keyboard" in done.stderr and "Serial" not in done.stderr, done.stderr)
     check(m.state() == "running", m.state())
+
+
+def is_watched(m):
+    """Does a process carry out the machine's rules?"""
+    folder = os.open(m.folder, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(folder)
+    return False
+
+
+@test
+def what_is_plugged_in_later(bench):
+    """The start leaves somebody who connects it, for as long as the machine runs and no longer. These devices are files: that
+    somebody tried is in the log."""
+    computer(bench)
+    m = bench.machine(memory="64M")
+    in_the_computer(bench)
+    m.start()
+    check(not is_watched(m), "somebody waits for devices that no rule names")
+    m.do("stop", "--force")
+    usb(bench, "rule", m.name, "--add", "aaaa:0001")
+    for _ in range(2):
+        m.start()
+        check(is_watched(m), "nobody waits for devices")
+        bench.usb.plug("2-1", 20, "Later", idVendor="aaaa", idProduct="0001")
+        bench.usb.plug("2-2", 21, "Other", idVendor="bbbb", idProduct="0001")
+        wait(lambda: "ringctl usb watch: Later cannot be connected" in m.log(), 10, "the device to be connected")
+        # A rule of a moment ago counts; what was not connected is tried again.
+        usb(bench, "rule", m.name, "--add", "cccc:0001")
+        before = len(m.log())
+        bench.usb.plug("2-3", 22, "Third", idVendor="cccc", idProduct="0001")
+        wait(lambda: "watch: Third cannot" in m.log()[before:] and "watch: Later cannot" in m.log()[before:], 10, "the third device")
+        check("Other" not in m.log() and "Stick" not in m.log(), m.log())
+        usb(bench, "rule", m.name, "--remove", "cccc:0001")
+        check("Another process" in m.bench.ringctl("usb", "watch", m.name, status=3).stderr, "there are two")
+        m.do("stop", "--force")
+        wait(lambda: not is_watched(m), 10, "the end of the waiting")
+        for port, number in (("2-1", 20), ("2-2", 21), ("2-3", 22)):
+            bench.usb.unplug(port, number)
+        os.unlink(os.path.join(m.folder, "monitor.log"))
+    # A first rule while it runs.
+    usb(bench, "rule", m.name, "--remove", "aaaa:0001")
+    m.start()
+    check(not is_watched(m), "somebody waits")
+    usb(bench, "rule", m.name, "--add", "aaaa:0001")
+    check(is_watched(m), "nobody waits for the new rule's devices")
+    m.do("stop", "--force")
+    check("not running" in bench.ringctl("usb", "watch", m.name, status=3).stderr, "what does it watch?")
 
 
 main()
