@@ -439,6 +439,14 @@ def sound_initramfs():
 
 USB_MODULES = ["xhci-pci", "usbhid", "hid-generic", "evdev", "usb-storage", "sd_mod"]
 
+# Opens it, which takes 50 ms: usbhid drops what comes meanwhile.
+OPEN = r"""
+for e in /sys/class/input/event*; do
+    grep -q "$name" $e/device/name && device=/dev/input/${e##*/}
+done
+exec 3< $device
+"""
+
 USB_DO = {
     # What the kernel made of the tree of devices.
     "look": r"""
@@ -473,12 +481,9 @@ done
 echo "COPIED bad=$bad"
 """,
     # Input events of one device, in hexadecimal: struct input_event.
-    "events": r"""
-for e in /sys/class/input/event*; do
-    grep -q "$name" $e/device/name && device=/dev/input/${e##*/}
-done
+    "events": OPEN + r"""
 echo "LISTENING $device"
-hexdump -v -e '24/1 "%02x" "\n"' $device
+hexdump -v -e '24/1 "%02x" "\n"' <&3
 """,
     # A game pad that comes and goes: what it has, and its events.
     "pad": r"""
@@ -486,21 +491,21 @@ while :; do
     pad=
     while [ -z "$pad" ]; do
         for e in /sys/class/input/event*; do
-            grep -q "Game Pad" $e/device/name 2>/dev/null && pad=$e
+            grep -q "Game Pad" $e/device/name 2>/dev/null && [ -e /dev/input/${e##*/} ] && pad=$e
         done
         sleep 0.2
     done
     c=$pad/device/capabilities
-    echo "PAD key=$(cat $c/key | cut -d' ' -f1) abs=$(cat $c/abs)"
-    hexdump -v -e '24/1 "%02x" "\n"' /dev/input/${pad##*/}
+    { echo "PAD key=$(cat $c/key | cut -d' ' -f1) abs=$(cat $c/abs)"; hexdump -v -e '24/1 "%02x" "\n"' <&3; } 3< /dev/input/${pad##*/}
     echo "GONE"
 done
 """,
-    # The same with a device that the guest puts to sleep when there is nothing.
-    "asleep": r"""
+    # As "events", with a device that the guest puts to sleep when there is nothing.
+    "asleep": OPEN + r"""
 for d in /sys/bus/usb/devices/1-1; do echo 0 > $d/power/autosuspend_delay_ms; echo auto > $d/power/control; done
 (while :; do s=$(cat /sys/bus/usb/devices/1-1/power/runtime_status); [ "$s" = "$l" ] || echo "NOW $s"; l=$s; sleep 0.2; done) &
-. /do/events
+echo "LISTENING $device"
+hexdump -v -e '24/1 "%02x" "\n"' <&3
 """,
 }
 
