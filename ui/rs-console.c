@@ -399,7 +399,7 @@ static void toggle_fullscreen(GtkWidget *widget, const char *action, GVariant *p
     GSettings *settings = rs_application_get_settings(rs_application_get());
 
     const RsFullScreenOptions options = {
-        .integer = g_settings_get_enum(settings, "scaling") == RS_SCALING_INTEGER,
+        .scaling = (RsScaling)g_settings_get_enum(settings, "scaling"),
         .resize = self->resize_guest,
         .changed = viewer_changed,
     };

@@ -59,8 +59,10 @@ static GSubprocess *start(GtkWindow *window, RsMachine *machine, const RsFullScr
     const char *argv[7] = {program, at, "--keep-size", rs_machine_get_id(machine)};
     unsigned count = 4;
 
-    if (options->integer) {
+    if (options->scaling == RS_SCALING_INTEGER) {
         argv[count++] = "--integer";
+    } else if (options->scaling == RS_SCALING_ORIGINAL) {
+        argv[count++] = "--original";
     }
     if (!options->resize) {
         argv[count++] = "--no-resize";

@@ -4,10 +4,11 @@
 
 #include <gtk/gtk.h>
 
+#include "rs-display.h"
 #include "rs-machine.h"
 
 typedef struct {
-    gboolean integer;                   /* enlarge by whole factors only */
+    RsScaling scaling;                  /* as in the window */
     gboolean resize;                    /* ask the guest for the monitor's size */
     void (*changed)(GtkWindow *window); /* rs_full_screen_has_viewer() has */
 } RsFullScreenOptions;

@@ -85,6 +85,62 @@ def shows_the_screen():
         desktop.check_pattern(255)
 
 
+def original_size():
+    """As in the window: not enlarged, in the middle. Entered by the menu and by the key."""
+    with Viewer(FAKE_ABSOLUTE="1") as desktop:
+        app = desktop.open()
+        key("ctrl+alt")
+        app.expect("Click the screen to use it")
+        key("ctrl+equal")
+        app.press("Machine Menu")
+        time.sleep(.5)
+        key("n")
+        until("the viewer, by the menu", desktop.window)
+        time.sleep(NOTICE + .5)
+        sh("xdotool", "mousemove", "10", "790")
+        left, top = (SIZE[0] - fake_monitor.WIDTH) // 2, (SIZE[1] - fake_monitor.HEIGHT) // 2
+        raw = desktop.pixels()
+
+        def at(x, y):
+            return raw[((top + y) * SIZE[0] + left + x) * 3:][:3]
+        for x, y in ((0, 0), (fake_monitor.WIDTH - 1, 0), (17, fake_monitor.HEIGHT - 1), (101, 57)):
+            assert at(x, y) == (fake_monitor.pixel(x, y) & 0xffffff).to_bytes(3, "big"), (x, y, at(x, y))
+        assert at(-1, 10) == at(10, -1) == at(fake_monitor.WIDTH, 10) == bytes(3), "there is something around it"
+        key("ctrl+alt")
+        until("the bar", desktop.bar_shown)
+        key("F11")
+        until("the viewer to end", lambda: not desktop.pids())
+        until("the console", lambda: app.look("Guest screen"))
+        time.sleep(.5)
+        key("F11")
+        until("the viewer, by the key", desktop.window)
+
+
+def minimized():
+    """From the bar, by keyboard; what is held down is let go, and it comes back as it was."""
+    with Viewer() as desktop:
+        desktop.open()
+        desktop.enter()
+        window = desktop.window()
+        desktop.clear()
+        key("ctrl+alt")
+        until("the bar", desktop.bar_shown)
+        key("Right", "Return")
+        until("the window to go", lambda: "Iconic" in sh("xprop", "-id", window, "WM_STATE"))
+        desktop.expect_event("ReleaseAll")
+        assert desktop.pids(), "the viewer has ended"
+        desktop.clear()
+        type_text("a")
+        time.sleep(.5)
+        assert "Key 30 1" not in desktop.events(), "a minimised viewer has the keyboard"
+        sh("xdotool", "windowmap", window, "windowactivate", window)
+        until("the viewer", desktop.window)
+        time.sleep(NOTICE)
+        desktop.check_pattern(0)
+        type_text("b")
+        desktop.expect_event("Key 48 1")
+
+
 def keys_and_leaving():
     with Viewer() as desktop:
         app = desktop.open()
@@ -440,6 +496,6 @@ def game_controllers():
         desktop.expect_event("UnplugPad 1")
 
 
-everything = [shows_the_screen, keys_and_leaving, relative_pointer, absolute_pointer_and_edge, guest_cursor, drawn_cursor, size_of_the_monitor,
-              usb_in_the_bar, game_controllers, killed, without_sdl, alone, usb_rules_alone, alone_gives_the_size_back]
+everything = [shows_the_screen, original_size, keys_and_leaving, minimized, relative_pointer, absolute_pointer_and_edge, guest_cursor, drawn_cursor,
+              size_of_the_monitor, usb_in_the_bar, game_controllers, killed, without_sdl, alone, usb_rules_alone, alone_gives_the_size_back]
 run_cases(*[case for case in everything if case.__name__ in sys.argv[3:] or not sys.argv[3:]])

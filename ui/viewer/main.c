@@ -13,12 +13,13 @@
 
 static int display_index = -1;
 static char *display_at;
-static gboolean integer_only, no_resize, keep_size, show_version;
+static gboolean integer_only, original_size, no_resize, keep_size, show_version;
 static const GOptionEntry options[] = {
     {"display", 'd', 0, G_OPTION_ARG_INT, &display_index, N_("The monitor, counted from 0"), "N"},
     {"at", 0, 0, G_OPTION_ARG_STRING, &display_at,
      N_("The monitor that shows this place of the desktop"), "X,Y"},
     {"integer", 0, 0, G_OPTION_ARG_NONE, &integer_only, N_("Enlarge by whole factors only"), NULL},
+    {"original", 0, 0, G_OPTION_ARG_NONE, &original_size, N_("Do not enlarge at all"), NULL},
     {"no-resize", 0, 0, G_OPTION_ARG_NONE, &no_resize,
      N_("Do not ask the guest for the monitor's size"), NULL},
     {"keep-size", 0, 0, G_OPTION_ARG_NONE, &keep_size,
@@ -212,7 +213,8 @@ static void let_go(Viewer *v)
 
 static int show(RsMachine *machine)
 {
-    Viewer v = {.machine = machine, .integer = integer_only, .resize = !no_resize, .bar_hover = -1};
+    Viewer v = {.machine = machine, .integer = integer_only, .original = original_size,
+                .resize = !no_resize, .bar_hover = -1};
 
     if (!open_window(&v)) {
         g_printerr("ringside-viewer: There is no screen for SDL: %s\n", SDL_GetError());

@@ -2,7 +2,7 @@
 /*
  * The guest's screen in the window. Pixels are copied from the monitor's file (rs-frame.h) only
  * where they changed, and drawn by cairo into SDL's window surface: one to one, by whole factors
- * without filtering, or filtered.
+ * without filtering, or filtered. What is larger than the monitor is made smaller in any case.
  */
 #include <math.h>
 
@@ -32,6 +32,9 @@ static void place(Viewer *v, int width, int height)
     double before = v->factor;
 
     v->factor = MIN(width / w, height / h);
+    if (v->original) {
+        v->factor = MIN(v->factor, 1);
+    }
     if (v->factor >= 1 && (v->integer || v->factor - floor(v->factor) < SNAP)) {
         v->factor = floor(v->factor);
     }

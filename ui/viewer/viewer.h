@@ -39,6 +39,7 @@ typedef struct {
     RsFrame *frame;
     cairo_surface_t *guest; /* the frame's pixels, ours */
     bool integer;           /* whole factors only */
+    bool original;          /* not enlarged */
     double factor;          /* where the guest's screen is in the window's, in device pixels */
     int x, y, width, height;
     cairo_region_t *damage; /* of the window, to be drawn */
