@@ -1,17 +1,19 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Viewer and console under Wayland, in sway without a screen, with a stand-in for the monitor: pixels, keys, the guest's size,
-full screen and back."""
+"""Viewer and console under Wayland, in sway without a screen, with a stand-in for the monitor: pixels, keys, motion, the guest's
+size, two monitors, full screen and back."""
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 
 import console
 import fake_monitor
 from console import Console
 from desktop import run_cases, sh, skip, until
+from wayland_pointer import Mouse
 
 SIZE = (1280, 800)  # four times the pattern
 NOBODY = 65534
@@ -20,14 +22,16 @@ default_border none
 workspace_layout tabbed
 xwayland disable
 """ % SIZE
+SECOND = "output HEADLESS-2 resolution 640x400 position %d 0\n" % SIZE[0]
 
 
 class Sway(Console):
-    def __init__(self, **fake):
+    def __init__(self, outputs=1, **fake):
         for tool in ("sway", "grim", "wtype", "setpriv"):
             if not shutil.which(tool):
                 skip(f"{tool} is not installed")
         super().__init__(**fake)
+        self.outputs = outputs
         self.env.pop("DISPLAY", None)
         self.env.update(GDK_BACKEND="wayland", SDL_VIDEODRIVER="wayland")
 
@@ -36,13 +40,13 @@ class Sway(Console):
         self.env["DBUS_SESSION_BUS_ADDRESS"] = bus.stdout.readline().decode().strip()
         self.sway = tempfile.mkdtemp(prefix="ringside-sway-")
         with open(self.sway + "/config", "w") as file:
-            file.write(CONFIG)
+            file.write(CONFIG + (SECOND if self.outputs > 1 else ""))
         command = ["sway", "-c", self.sway + "/config"]
         if os.getuid() == 0:  # sway refuses root
             for path in (self.sway, self.sway + "/config"):
                 os.chown(path, NOBODY, NOBODY)
             command = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", *command]
-        ours, self.env = self.env, dict(self.env, XDG_RUNTIME_DIR=self.sway, HOME=self.sway, WLR_BACKENDS="headless",
+        ours, self.env = self.env, dict(self.env, XDG_RUNTIME_DIR=self.sway, HOME=self.sway, WLR_BACKENDS="headless", WLR_HEADLESS_OUTPUTS=str(self.outputs),
                                         WLR_RENDERER="pixman", WLR_LIBINPUT_NO_DEVICES="1")
         self.compositor = self.run(command)
         self.env = ours
@@ -64,9 +68,9 @@ class Sway(Console):
         if hasattr(self, "sway"):
             shutil.rmtree(self.sway, ignore_errors=True)
 
-    def pixels(self):
+    def pixels(self, output="HEADLESS-1"):
         path = self.home + "/wayland.png"
-        sh("grim", path)
+        sh("grim", "-o", output, path)
         return subprocess.run(["convert", path, "-depth", "8", "rgb:-"], capture_output=True, check=True).stdout
 
     def type(self, *wtype):
@@ -86,10 +90,10 @@ CHORD = ("-P", "Control_L", "-P", "Alt_L", "-p", "Alt_L", "-p", "Control_L")
 BY_NUMBER = ("0123456789!#$%&()*+,./:;=?@[", "-k", "Control_L", "abcdefghijklmnopqrstuvwxyz", "-k", "Alt_L")
 
 
-def is_pattern(desktop, step=7):
-    raw, factor = desktop.pixels(), SIZE[0] // fake_monitor.WIDTH
-    return all(raw[(y * SIZE[0] + x) * 3:][:3] == (fake_monitor.pixel(x // factor, y // factor) & 0xffffff).to_bytes(3, "big")
-               for y in range(0, SIZE[1], step) for x in range(0, SIZE[0], step))
+def is_pattern(desktop, step=7, output="HEADLESS-1", size=SIZE):
+    raw, factor = desktop.pixels(output), size[0] // fake_monitor.WIDTH
+    return all(raw[(y * size[0] + x) * 3:][:3] == (fake_monitor.pixel(x // factor, y // factor) & 0xffffff).to_bytes(3, "big")
+               for y in range(0, size[1], step) for x in range(0, size[0], step))
 
 
 def is_tiles(desktop, size, outline=0):
@@ -107,6 +111,43 @@ def viewer():
         desktop.type_until("the viewer to end", lambda: process.poll() is not None, *CHORD, "-s", "300", "-k", "F11")
         assert process.returncode == 0, process.returncode
         assert desktop.monitors(), "the machine ended with its viewer"
+
+
+def relative_motion():
+    """For guests without an absolute pointer: the motion itself, unaccelerated, also where the screen has ended; and buttons."""
+    with Sway() as desktop:
+        program = os.path.join(os.path.dirname(console.PROGRAM), "viewer/ringside-viewer")
+        desktop.run([program, "Test"])
+        until("the pattern on the whole screen", lambda: is_pattern(desktop))
+        desktop.run(["wtype", "-s", "120000", "-k", "a"])  # a keyboard, for without one there is no focus
+        mouse = Mouse(desktop.env)
+
+        def moved():
+            moves = [e.split()[1:] for e in desktop.events() if e.startswith("PointerRelative")]
+            return [sum(int(move[i]) for move in moves) for i in (0, 1)]
+        until("motion to arrive", lambda: mouse.move(1, 1) or moved() != [0, 0])
+        time.sleep(.5)
+        desktop.clear()
+        for _ in range(60):
+            mouse.move(40, 10)
+        until("all of the motion", lambda: moved() == [2400, 600])
+        mouse.click()
+        desktop.expect_event("PointerRelative 0 0 0 1")
+        desktop.expect_event("PointerRelative 0 0 0 0")
+        mouse.close()
+
+
+def second_monitor():
+    """The one that was named, by number or place; the other keeps what it shows."""
+    with Sway(outputs=2, FAKE_ABSOLUTE="1") as desktop:
+        program = os.path.join(os.path.dirname(console.PROGRAM), "viewer/ringside-viewer")
+        empty = desktop.pixels("HEADLESS-1")
+        for where in ("--display=1", "--at=%d,200" % (SIZE[0] + 320)):
+            process = desktop.run([program, where, "Test"])
+            until("the pattern on the second monitor", lambda: is_pattern(desktop, output="HEADLESS-2", size=(640, 400)))
+            assert desktop.pixels("HEADLESS-1") == empty, "there is something on the first"
+            process.terminate()
+            assert process.wait(20) == 0
 
 
 def window():
@@ -129,4 +170,4 @@ def window():
 
 
 if __name__ == "__main__":
-    run_cases(*[case for case in (viewer, window) if case.__name__ in sys.argv[3:] or not sys.argv[3:]])
+    run_cases(*[case for case in (viewer, relative_motion, second_monitor, window) if case.__name__ in sys.argv[3:] or not sys.argv[3:]])

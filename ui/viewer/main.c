@@ -213,8 +213,11 @@ static void let_go(Viewer *v)
 
 static int show(RsMachine *machine)
 {
-    Viewer v = {.machine = machine, .integer = integer_only, .original = original_size,
-                .resize = !no_resize, .bar_hover = -1};
+    Viewer v = {.machine = machine,
+                .integer = integer_only,
+                .original = original_size,
+                .resize = !no_resize,
+                .bar_hover = -1};
 
     if (!open_window(&v)) {
         g_printerr("ringside-viewer: There is no screen for SDL: %s\n", SDL_GetError());
