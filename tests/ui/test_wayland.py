@@ -114,12 +114,14 @@ def viewer():
 
 
 def relative_motion():
-    """For guests without an absolute pointer: the motion itself, unaccelerated, also where the screen has ended; and buttons."""
+    """For guests without an absolute pointer: the motion itself, unaccelerated, also where the screen has ended; and buttons. The
+    mouse is plugged in later than the viewer has the keyboard."""
     with Sway() as desktop:
         program = os.path.join(os.path.dirname(console.PROGRAM), "viewer/ringside-viewer")
         desktop.run([program, "Test"])
         until("the pattern on the whole screen", lambda: is_pattern(desktop))
-        desktop.run(["wtype", "-s", "120000", "-k", "a"])  # a keyboard, for without one there is no focus
+        desktop.run(["wtype", "-s", "1000", "-k", "a", "-s", "120000", "-k", "a"])  # a keyboard: without one there is no focus
+        desktop.expect_event("Key 30 0")
         mouse = Mouse(desktop.env)
 
         def moved():

@@ -66,6 +66,16 @@ static void set_captured(Viewer *v, bool captured)
     events_update_cursor(v);
 }
 
+/* SDL takes the pointer when it is told to, or never: one that comes later would stop at the edges
+ * of the screen. */
+void events_new_pointer(Viewer *v)
+{
+    if (v->captured) {
+        set_captured(v, false);
+        set_captured(v, true);
+    }
+}
+
 void events_update_pointer(Viewer *v)
 {
     set_captured(v, v->focused && !v->bar_keyboard && v->frame && !absolute(v));

@@ -226,7 +226,9 @@ static int show(RsMachine *machine)
     }
     v.loop = g_main_loop_new(NULL, FALSE);
     v.damage = cairo_region_create();
+    Seats *seats = seats_new(&v);
     run(&v);
+    seats_free(seats);
     let_go(&v);
     return v.status;
 }

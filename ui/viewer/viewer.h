@@ -6,7 +6,7 @@
  *
  * main.c starts and ends it, events.c has SDL's events as a GSource and what they do, picture.c
  * draws, cursor.c has the guest's cursor, bar.c is the bar at the upper edge, usb.c the list below it, keys.c knows the keyboard,
- * pads.c has game controllers.
+ * pads.c has game controllers, seat.c sees pointers come.
  */
 #pragma once
 
@@ -23,6 +23,7 @@ typedef enum { BAR_LEAVE, BAR_MINIMISE, BAR_DELETE, BAR_USB, BAR_PAUSE, BAR_ITEM
 
 typedef struct _UsbList UsbList;
 typedef struct _Pads Pads;
+typedef struct _Seats Seats;
 
 typedef struct {
     GMainLoop *loop;
@@ -128,3 +129,8 @@ void events_release(Viewer *v); /* what the guest holds; pointer and keyboard ar
 void events_take(Viewer *v);    /* pointer and keyboard are the guest's */
 void events_update_pointer(Viewer *v); /* the guest's pointing device has changed */
 void events_update_cursor(Viewer *v);  /* or its cursor */
+void events_new_pointer(Viewer *v);    /* the host has a pointer that it had not */
+
+/* seat.c: watches Wayland's seats for that, where there are such. */
+Seats *seats_new(Viewer *v);
+void seats_free(Seats *seats);
