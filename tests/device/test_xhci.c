@@ -427,6 +427,78 @@ static void test_isochronous(void)
     rig_close(&r);
 }
 
+#define THIRD        (RUN_AT + 0x20 + 3 * 0x20)
+#define THIRD_ERST   0x3100u
+#define THIRD_EVENTS 0x4800u
+
+/* The n-th event of the third interrupter's ring has come. */
+static bool third_has(struct rig *r, unsigned n)
+{
+    return word(r, THIRD_EVENTS + 16 * n + 12) & 1;
+}
+
+/* An endpoint's events go where its TRBs say, and a batch of packets interrupts once. */
+static void test_interrupters(void)
+{
+    uint32_t erst[4] = {THIRD_EVENTS, 0, 16, 0};
+    struct rig r;
+    unsigned slot, before;
+
+    rig_open(&r);
+    slot = probe_up(&r);
+    r.probe->at_once = true;
+    endpoint_up(&r, slot, ISOCH_IN, 5, 192, 3);
+    put(&r, THIRD_ERST, erst, sizeof erst);
+    set(&r, THIRD + 0x8, 1);
+    set(&r, THIRD + 0x18, THIRD_EVENTS);
+    set(&r, THIRD + 0x10, THIRD_ERST);
+    set(&r, THIRD, 2);
+    set(&r, RUN_AT + 0x20, 3); /* nothing is left of what came before */
+    set(&r, OP, 5);
+    for (unsigned vector = 0; vector < 4; vector += 3) {
+        set(&r, 0x3000 + 16 * vector, 0xfee00000);
+        set(&r, 0x3008 + 16 * vector, 0x40 + vector);
+        set(&r, 0x300c + 16 * vector, 0);
+    }
+    pci_bus_config_write(r.bench.bus, 0, DEVFN, 0x42, 0x8000, 2);
+    before = r.bench.messages;
+    for (unsigned i = 0; i < 8; i++) {
+        ring_put(&r, slot, ISOCH_IN, DATA, 192 | 3u << 22,
+                 TRB_ISOCH << 10 | TRB_IOC | TRB_ISP | 1u << 31 | (i < 7 ? TRB_BEI : 0));
+    }
+    set(&r, DOORBELL(slot), ISOCH_IN);
+    for (unsigned i = 0; i < 8; i++) {
+        g_assert_false(third_has(&r, i));
+        g_assert_cmpuint(r.bench.messages, ==, before);
+        pass(&r, 1000000);
+        g_assert_true(third_has(&r, i));
+    }
+    g_assert_cmpuint(r.bench.messages, ==, before + 1);
+    g_assert_cmphex(r.bench.message_data, ==, 0x43);
+    expect_none(&r);
+    /* The first one goes on meanwhile, and has its own message. */
+    command(&r, 0, 0, TRB_NO_OP_COMMAND << 10, CC_SUCCESS);
+    g_assert_cmphex(r.bench.message_data, ==, 0x40);
+    /* The third is busy until its handler has taken the events; also after a rest in a file. */
+    ring_put(&r, slot, ISOCH_IN, DATA, 192 | 3u << 22, TRB_ISOCH << 10 | TRB_IOC | 1u << 31);
+    set(&r, DOORBELL(slot), ISOCH_IN);
+    pass(&r, 2000000);
+    g_assert_true(third_has(&r, 8));
+    g_assert_cmpuint(r.bench.messages, ==, before + 2);
+    bench_save_restore(&r.bench);
+    set(&r, THIRD + 0x18, (THIRD_EVENTS + 16 * 8) | 8);
+    g_assert_cmpuint(r.bench.messages, ==, before + 3);
+    g_assert_cmphex(r.bench.message_data, ==, 0x43);
+    set(&r, THIRD + 0x18, (THIRD_EVENTS + 16 * 9) | 8);
+    ring_put(&r, slot, ISOCH_IN, DATA, 192 | 3u << 22, TRB_ISOCH << 10 | TRB_IOC | 1u << 31);
+    set(&r, DOORBELL(slot), ISOCH_IN);
+    pass(&r, 2000000);
+    g_assert_true(third_has(&r, 9));
+    g_assert_cmpuint(r.bench.messages, ==, before + 4);
+    expect_none(&r);
+    rig_close(&r);
+}
+
 #define STREAM_CONTEXTS 0x1f0000u
 #define STREAM_RING(n)  (0x1f1000u + 0x100 * (n))
 
@@ -922,6 +994,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/xhci/registers", test_registers);
     g_test_add_func("/xhci/interrupts", test_interrupts);
+    g_test_add_func("/xhci/interrupters", test_interrupters);
     g_test_add_func("/xhci/ports", test_ports);
     g_test_add_func("/xhci/port_usb3", test_port_usb3);
     g_test_add_func("/xhci/control", test_control);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Pointers that come under Wayland while the viewer runs, such as a mouse without wires that was
- * asleep: the seat had none, and then it has one. SDL 2 locks the pointer that is there when relative
- * motion is switched on, and does not look again. SDL dispatches the events.
+ * asleep: the seat had none, and then it has one. SDL 2 locks the pointer that is there when
+ * relative motion is switched on, and does not look again. SDL dispatches the events.
  */
 #include <SDL_syswm.h>
 #ifdef SDL_VIDEO_DRIVER_WAYLAND
