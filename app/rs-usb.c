@@ -188,10 +188,21 @@ static char *device_name(const RsUsbDevice *device, const char *folder)
                                                       : g_strdup(product);
 }
 
+/* The number of its node. devnum is 0 while the device is being reset, its character device stays
+ * what it is: 128 for each bus. */
+static unsigned node_number(const char *folder)
+{
+    unsigned address = number(folder, "devnum", 10);
+    g_autofree char *dev = address ? NULL : attribute(folder, "dev");
+    const char *minor = dev ? strchr(dev, ':') : NULL;
+
+    return minor ? (unsigned)g_ascii_strtoull(minor + 1, NULL, 10) % 128 + 1 : address;
+}
+
 static RsUsbDevice *device_read(const char *port)
 {
     g_autofree char *folder = g_build_filename(SYSFS, port, NULL);
-    unsigned bus = number(folder, "busnum", 10), address = number(folder, "devnum", 10);
+    unsigned bus = number(folder, "busnum", 10), address = node_number(folder);
     RsUsbDevice *device;
 
     if (!bus || !address) {

@@ -7,6 +7,7 @@ import os
 import random
 import re
 import shutil
+import socket
 import statistics
 import threading
 
@@ -16,7 +17,7 @@ from harness import check, main, note, test
 from scripts import LIBRARY, by_hand
 
 HOST_MODULES = ["xhci-pci", "usb-storage", "sd_mod"]
-GUEST_MODULES = ["xhci-pci", "usb-storage", "sd_mod", "uas", "ftdi_sio", "snd-usb-audio"]
+GUEST_MODULES = ["xhci-pci", "usb-storage", "sd_mod", "uas", "ftdi_sio", "snd-usb-audio", "usbhid", "hid-generic", "evdev"]
 PROGRAMS = ["aplay", "amixer"]
 
 GUEST = r"""#!/bin/busybox sh
@@ -72,22 +73,31 @@ done
 dmesg | grep -E "xhci.*(died|not respond|error)" && echo BAD
 """,
     "speed": SPEED % ("GUEST", "GUEST"),
-    "serial": r"""
-appears /dev/ttyUSB0
+    # Four devices: sound, while a serial line, a pointer and a disk do what they can. Then the disk comes and goes.
+    "together": r"""
+while [ ! -e /dev/snd/pcmC0D0p ] || [ ! -e /dev/ttyUSB0 ] || [ ! -e /dev/sda ]; do usleep 50000; done
+for d in /sys/bus/usb/drivers/uas/*-*; do [ -e $d ] && echo "DRIVER uas"; done
 stty -F /dev/ttyUSB0 raw -echo 115200
-echo "SERIAL READY"
+amixer -q -c 0 sset PCM 100% unmute || amixer -c 0
+(aplay -q -D plughw:0 /tone.wav && echo PLAYED) &
 read line < /dev/ttyUSB0
 echo "HEARD $line"
 i=0; while [ $i -lt 200 ]; do echo "line $i of two hundred"; i=$((i+1)); done > /dev/ttyUSB0
+for e in /sys/class/input/event*; do grep -q "QEMU.*Tablet" $e/device/name && pointer=/dev/input/${e##*/}; done
+echo "POINTER $(dd if=$pointer bs=24 count=2 2>/dev/null | hexdump -v -e '24/1 "%02x" " "')"
+echo "SUM $(dd if=/dev/sda bs=1M count=8 2>/dev/null | md5sum)"
+dd if=/dev/sda of=/tmp/first bs=1M count=4 2>/dev/null
+dd if=/tmp/first of=/dev/sda bs=1M seek=16 conv=notrunc oflag=direct 2>/dev/null && echo "WROTE"
+wait
+echo "TOGETHER DONE"
+for time in 1 2; do
+    appears /dev/sda; echo "READING $time"
+    while dd if=/dev/sda of=/dev/null bs=64k count=32 iflag=direct 2>/dev/null; do :; done
+    vanishes /dev/sda; echo "GONE $time"
+done
+appears /dev/sda
+dd if=/dev/sda of=/dev/null bs=1M count=4 2>/dev/null && echo "HAS IT AGAIN"
 """,
-    "audio": r"""
-i=0; while [ ! -e /dev/snd/pcmC0D0p ] && [ $i -lt 400 ]; do usleep 50000; i=$((i+1)); done
-cat /proc/asound/cards
-amixer -q -c 0 sset PCM 100% unmute || amixer -c 0
-aplay -q -D plughw:0 /tone.wav && echo PLAYED
-""",
-    "wait": "appears /dev/sda; echo HAS STICK; vanishes /dev/sda; echo LOST STICK; appears /dev/sda; "
-            "dd if=/dev/sda of=/dev/null bs=1M count=4 2>/dev/null && echo HAS IT AGAIN\n",
 }
 
 
@@ -211,25 +221,104 @@ def every_transfer_type_and_misbehaviour(bench):
     check(log.count("OK lie") == len(lies) and log.count("OK closed") == 2 + len(kinds) + len(lies), log[-3000:])
 
 
-@by_hand
-def attached_scsi_with_streams(bench):
-    """A USB 3 disk that speaks UAS: bulk streams through both controllers."""
-    image = disk(bench, "disk.img", 32)
+class Line:
+    """What is at the other end of the serial line: it says hello until it is heard, for what comes before the guest has opened
+    the line is lost."""
+
+    def __init__(self, bench):
+        self.path, self.stop, ends = bench.path("line"), threading.Event(), {}
+        for end in ("in", "out"):
+            os.mkfifo(self.path + "." + end)
+            ends[end] = os.open(self.path + "." + end, os.O_RDWR | os.O_NONBLOCK)
+        self.ends = ends
+        threading.Thread(target=self.speak, daemon=True).start()
+
+    def speak(self):
+        while not self.stop.wait(0.5):
+            os.write(self.ends["in"], b"hello over a serial line\n")
+
+    def heard(self):
+        self.stop.set()
+        lines = os.read(self.ends["out"], 1 << 16).decode().replace("\r", "").splitlines()
+        return [line for line in lines if not line.startswith("hello")]  # a terminal's echo, before stty has switched it off
+
+
+class Buttons:
+    """Presses the button of the testbed's pointer again and again, by QEMU's monitor."""
+
+    def __init__(self, bench):
+        self.path, self.stop = bench.path("qemu"), threading.Event()
+        threading.Thread(target=self.press, daemon=True).start()
+
+    def press(self):
+        monitor = None
+        while not self.stop.wait(0.3):
+            try:
+                if not monitor:
+                    monitor = socket.socket(socket.AF_UNIX)
+                    monitor.connect(self.path)
+                monitor.sendall(b"mouse_button 1\nmouse_button 0\n")
+                monitor.recv(1 << 16)
+            except OSError:
+                monitor = None
+
+
+def check_tone(path):
+    left = array.array("h", open(path, "rb").read()[44:])[::2]
+    rising = [i for i in range(1, len(left)) if left[i - 1] < 0 <= left[i]]
+    periods = [b - a for a, b in zip(rising, rising[1:])]
+    check(len(periods) > 440, "only %d periods of the tone" % len(periods))
+    note("%.1f Hz, %d periods of 1320, %d samples of 144000" % (48000 / statistics.mean(
+        p for p in periods if 90 < p < 130), len(periods), sum(1 for x in left if x)))
+    check(abs(48000 / statistics.median(periods) - 440) < 5, "%.1f Hz" % (48000 / statistics.median(periods)))
+
+
+@test
+def several_devices_at_once(bench):
+    """A disk that speaks UAS (bulk streams), a sound card (isochronous), a serial line and a pointer (interrupt), of three speeds.
+    A suspended machine does not have them; a rule brings the disk back, also when it was pulled out and plugged in again."""
+    image, heard, line, buttons = disk(bench, "disk.img", 32), bench.path("heard.wav"), Line(bench), Buttons(bench)
     before = open(image, "rb").read()
     result = bed(bench, """
-        appears /dev/sda; ringctl usb list
-        machine storage
-        await "GUEST READY"
-        ringctl usb attach m 46f4:0003
-        await "GUEST DONE"; cat /tmp/serial; cat $folder/monitor.log
-        ringctl usb detach m 46f4:0003
+        replug() { echo 0 > /sys/bus/usb/devices/usb2/authorized; echo 1 > /sys/bus/usb/devices/usb2/authorized; }
         appears /dev/sda
+        machine together
+        await "GUEST READY"
+        for device in 0403:6001 46f4:0002 0627:0001 46f4:0003; do ringctl usb attach m $device; done
+        ringctl usb list
+        [ $(ringctl usb list | grep -c "machine m") = 4 ]
+        ringctl usb rule m --add 46f4:0003
+        await "TOGETHER DONE"
+        await "READING 1"
+        ringctl suspend m
+        appears /dev/sda; [ $(ringctl usb list | grep -c "machine m") = 0 ]
+        cat /tmp/serial; mv /tmp/serial /tmp/serial.before
+        ringctl start m
+        await "READING 2"; [ $(ringctl usb list | grep -c "machine m") = 1 ]
+        echo 1 > /sys/bus/usb/devices/2-1/remove
+        await "GONE 2"
+        replug
+        await "HAS IT AGAIN"
+        cat /tmp/serial $folder/monitor.log
         ringctl stop --force m
+        appears /dev/sda
         """, ["-drive", "if=none,id=disk,format=raw,file=" + image, "-device", "usb-uas,bus=x.0,id=uas",
-              "-device", "scsi-hd,bus=uas.0,drive=disk"], modules=["xhci-pci", "uas", "sd_mod"])
-    result.expect("uas", "SIZE %d SPEED 5000" % (len(before) // 512), "DRIVER uas",
-                  "SUM " + hashlib.md5(before[:16 << 20]).hexdigest(),
-                  "COPY " + hashlib.md5(before[:8 << 20]).hexdigest())
+              "-device", "scsi-hd,bus=uas.0,drive=disk",
+              "-chardev", "pipe,id=line,path=" + line.path, "-device", "usb-serial,bus=x.0,chardev=line",
+              "-audiodev", "wav,id=a,out.frequency=48000,path=" + heard, "-device", "usb-audio,bus=x.0,audiodev=a",
+              "-device", "usb-tablet,bus=x.0", "-monitor", "unix:%s,server=on,wait=off" % buttons.path],
+        modules=["xhci-pci", "uas", "sd_mod"])
+    buttons.stop.set()
+    result.expect("DRIVER uas", "HEARD hello over a serial line", "PLAYED", "WROTE", "GONE 1",
+                  "SUM " + hashlib.md5(before[:8 << 20]).hexdigest())
+    lines = line.heard()
+    check(lines == ["line %d of two hundred" % i for i in range(200)], repr(lines[:3] + lines[-3:]))
+    # struct input_event: EV_MSC and EV_KEY, or EV_KEY and EV_SYN: the button is among them.
+    check(re.search("POINTER .*01001001", result.log), "no button of the pointer: " + result.log[-3000:])
+    check(result.log.count("was pulled out") == 1, result.log[-3000:])
+    after = open(image, "rb").read()
+    check(after == before[:16 << 20] + before[:4 << 20] + before[20 << 20:], "the disk has not what the guest wrote")
+    check_tone(heard)
 
 
 @by_hand
@@ -255,27 +344,7 @@ def pulled_out_while_the_guest_reads(bench):
     check(result.log.count("was pulled out") == 2, result.log[-3000:])
 
 
-@by_hand
-def suspended_with_it_and_a_rule(bench):
-    """The state does not have it: the guest sees it go, and the rule brings it back."""
-    devices, image = stick(bench)
-    bed(bench, """
-        appears /dev/sda
-        ringctl create m --memory 256 --engine kvm --kernel /guest/vmlinux --initrd /pass.gz \\
-            --append "console=ttyS0 quiet no_timer_check do=wait" --serial /tmp/serial
-        ringctl usb rule m --add 46f4:0001; ringctl usb rule m
-        ringctl start m
-        await "HAS STICK"; ringctl usb list
-        ringctl suspend m
-        appears /dev/sda; ringctl usb list
-        mv /tmp/serial /tmp/serial.before; ringctl start m
-        await "HAS IT AGAIN"; cat /tmp/serial.before /tmp/serial; cat $folder/monitor.log
-        ringctl stop --force m
-        appears /dev/sda
-        """, devices).expect("connect 46f4:0001", "LOST STICK", "machine m")
-
-
-@by_hand
+@test
 def without_permission(bench):
     """One sentence with the remedy."""
     devices, image = stick(bench)
@@ -292,51 +361,6 @@ END
         su alice -c "sh /tmp/alice/job"
         """, devices).expect("STATUS 1", "You may not use the USB device QEMU USB HARDDRIVE (/dev/bus/usb/002/002)",
                              "70-ringside-usb.rules")
-
-
-@by_hand
-def serial_line(bench):
-    ends = {}
-    for end in ("in", "out"):
-        os.mkfifo(bench.path("line." + end))
-        ends[end] = os.open(bench.path("line." + end), os.O_RDWR | os.O_NONBLOCK)
-    stop = threading.Event()
-
-    def speak():  # what comes before the guest has opened the line is lost
-        while not stop.wait(1):
-            os.write(ends["in"], b"hello over a serial line\n")
-    threading.Thread(target=speak, daemon=True).start()
-    bed(bench, """
-        machine serial
-        await "GUEST READY"
-        ringctl usb attach m 0403:6001
-        await "GUEST DONE"; sleep 1; cat /tmp/serial
-        ringctl stop --force m
-        """, ["-chardev", "pipe,id=line,path=" + bench.path("line"), "-device", "usb-serial,bus=x.0,chardev=line"],
-        modules=["xhci-pci"]).expect("HEARD hello over a serial line")
-    stop.set()
-    lines = os.read(ends["out"], 1 << 16).decode().replace("\r", "").splitlines()
-    check(lines == ["line %d of two hundred" % i for i in range(200)], repr(lines[:3] + lines[-3:]))
-
-
-@by_hand
-def isochronous_audio(bench):
-    heard = bench.path("heard.wav")
-    bed(bench, """
-        machine audio
-        await "GUEST READY"
-        ringctl usb attach m 46f4:0002
-        await "GUEST DONE"; cat /tmp/serial; cat $folder/monitor.log
-        ringctl stop --force m
-        """, ["-audiodev", "wav,id=a,out.frequency=48000,path=" + heard, "-device", "usb-audio,bus=x.0,audiodev=a"],
-        modules=["xhci-pci"]).expect("PLAYED")
-    left = array.array("h", open(heard, "rb").read()[44:])[::2]
-    rising = [i for i in range(1, len(left)) if left[i - 1] < 0 <= left[i]]
-    periods = [b - a for a, b in zip(rising, rising[1:])]
-    check(len(periods) > 440, "only %d periods of the tone" % len(periods))
-    note("%.1f Hz, %d periods of 1320, %d samples of 144000" % (48000 / statistics.mean(
-        p for p in periods if 90 < p < 130), len(periods), sum(1 for x in left if x)))
-    check(abs(48000 / statistics.median(periods) - 440) < 5, "%.1f Hz" % (48000 / statistics.median(periods)))
 
 
 def rates(bench, rate):

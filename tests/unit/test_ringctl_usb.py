@@ -70,6 +70,8 @@ def own_devices_are_refused(bench):
     for forced in (["1-1"], ["--force", "1-2"]):  # not refused; but these are files
         done = usb(bench, "attach", m.name, *forced, status=1)
         check("cannot be connected" in done.stderr, done.stderr)
+    bench.usb.plug("1-7", 9, "Being reset", devnum="0", dev="189:8")  # it has no number just then, and the same node
+    check("Being reset cannot be connected" in usb(bench, "attach", m.name, "1-7", status=1).stderr, "being reset")
     check("no USB device" in usb(bench, "attach", m.name, "1-9", status=1).stderr, "a device that is not there")
     check("more than one" in usb(bench, "attach", m.name, "1234:5678", status=1).stderr, "which one?")
     check("cannot be connected" in usb(bench, "attach", m.name, "0403:6001:A%2CB", status=1).stderr, "by serial number")
