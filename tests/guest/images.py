@@ -293,7 +293,12 @@ while ! wget -c -q -O /tmp/file http://10.0.2.2:$port/file; do
     echo "BROKEN AT $(stat -c %s /tmp/file)"; sleep 1
 done
 echo "DOWNLOADED $(md5sum < /tmp/file)"
-nc 10.0.2.2 $up < /tmp/file; echo "UPLOADED"
+size=$(stat -c %s /tmp/file); have=0
+while [ "$have" != $size ]; do
+    tail -c +$((have + 1)) /tmp/file | nc 10.0.2.2 $up || echo "BROKEN AFTER $have"
+    have=$(wget -q -O - http://10.0.2.2:$port/have)
+done
+echo "UPLOADED"
 """,
     "ipv6": r"""
 i=0; while ! ip -6 route show default | grep -q . && [ $i -lt 20 ]; do sleep 1; i=$((i+1)); done

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Debian's kernel on the network, with both cards: address, name, download and upload compared with what
-the host has, through a suspend in the middle; IPv6; isolation; port forwards and the cable while it runs.
+the host has, through pauses and suspends in the middle; IPv6; isolation; port forwards and the cable while it runs.
 
-RINGSIDE_NET_MIB is how much is carried (32)."""
+RINGSIDE_NET_MIB is how much is carried (200 by virtio, else 32)."""
 import contextlib
 import hashlib
 import http.server
@@ -11,24 +11,54 @@ import re
 import socket
 import struct
 import threading
+import time
 
 import images
 from harness import RINGCTL, Failure, Skip, check, main, need, run, test, wait
 
-MIB = int(os.environ.get("RINGSIDE_NET_MIB", "32"))
+def mib(card=None):
+    return int(os.environ.get("RINGSIDE_NET_MIB", "200" if card == "virtio" else "32"))
+
+
 WORDS = "console=ttyS0 quiet do=%s port=%d up=%d"
 
 
-class Server:
-    """A web server on the loopback: /file, from any offset; it can stop in the middle once. And a port that
-    takes bytes."""
+class Gate:
+    """Where what passes stops at certain places, once each, until it is told to go on."""
 
-    def __init__(self, stop_at=None):
+    def __init__(self, places):
+        self.places, self.reached, self.allowed, self.changed = list(places), 0, 0, threading.Condition()
+
+    def next(self, at):
+        """The next place; None: there is none ahead."""
+        ahead = self.places[self.reached:]
+        return ahead[0] if ahead and at < ahead[0] else None
+
+    def stop(self):
+        with self.changed:
+            self.reached += 1
+            self.changed.notify_all()
+            self.changed.wait_for(lambda: self.allowed >= self.reached)
+
+    def is_closed(self):
+        return self.reached > self.allowed
+
+    def open(self, places=1):
+        with self.changed:
+            self.allowed += places
+            self.changed.notify_all()
+
+
+class Server:
+    """A web server on the loopback: /file, from any offset, and /have, how much has been taken by a port that takes bytes,
+    those of several connections one after the other. Both stop at quarters of the way when they are told to."""
+
+    def __init__(self, size=mib(), stops=()):
         block = hashlib.sha256(b"ringside").digest() * 32
-        self.data = b"".join(struct.pack("<Q", i) + block[8:] for i in range(MIB * 1024))
+        self.data = b"".join(struct.pack("<Q", i) + block[8:] for i in range(size * 1024))
         self.md5 = hashlib.md5(self.data).hexdigest()
-        self.stop_at, self.stopped, self.go_on = stop_at, threading.Event(), threading.Event()
-        self.uploads, self.offsets = [], []
+        self.down, self.up_gate = (Gate(len(self.data) // 4 * stop for stop in stops) for _ in range(2))
+        self.offsets, self.taken, self.uploads, self.lock = [], bytearray(), [], threading.Lock()
         outer = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -38,7 +68,10 @@ class Server:
                 pass
 
             def do_GET(self):
-                outer.send_file(self)
+                if self.path == "/have":
+                    outer.send_have(self)
+                else:
+                    outer.send_file(self)
 
         class Dual(http.server.ThreadingHTTPServer):
             address_family = socket.AF_INET6
@@ -51,7 +84,15 @@ class Server:
         threading.Thread(target=self.http.serve_forever, daemon=True).start()
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.up = self.listener.getsockname()[1]
-        threading.Thread(target=self.take_upload, daemon=True).start()
+        threading.Thread(target=self.take_uploads, daemon=True).start()
+
+    def send_have(self, request):
+        with self.lock:  # when the last connection has been read to its end
+            body = b"%d\n" % len(self.taken)
+        request.send_response(200)
+        request.send_header("Content-Length", str(len(body)))
+        request.end_headers()
+        request.wfile.write(body)
 
     def send_file(self, request):
         match = re.match(r"bytes=(\d+)-", request.headers.get("Range", ""))
@@ -64,23 +105,40 @@ class Server:
                 at, len(self.data) - 1, len(self.data)))
         request.send_header("Connection", "close")
         request.end_headers()
-        if self.stop_at and at < self.stop_at:
-            request.wfile.write(self.data[at:self.stop_at])
+        while (place := self.down.next(at)) is not None:
+            request.wfile.write(self.data[at:place])
             request.wfile.flush()
-            at, self.stop_at = self.stop_at, None
-            self.stopped.set()
-            self.go_on.wait()
+            at = place
+            self.down.stop()
         request.wfile.write(self.data[at:])
 
-    def take_upload(self):
-        connection, digest = self.listener.accept()[0], hashlib.md5()
-        for piece in iter(lambda: connection.recv(1 << 20), b""):
-            digest.update(piece)
-        self.uploads.append(digest.hexdigest())
-        connection.close()
+    def take(self, connection):
+        while True:
+            place = self.up_gate.next(len(self.taken))
+            piece = connection.recv(min(1 << 20, place - len(self.taken)) if place else 1 << 20)
+            if not piece:
+                return
+            self.taken += piece
+            if len(self.taken) == place:
+                self.up_gate.stop()
+
+    def take_uploads(self):
+        while True:
+            try:
+                connection = self.listener.accept()[0]
+            except OSError:
+                return
+            with self.lock:
+                self.uploads.append(len(self.taken))
+                try:
+                    self.take(connection)
+                except ConnectionError:
+                    pass
+                connection.close()
 
     def close(self):
-        self.go_on.set()
+        for gate in self.down, self.up_gate:
+            gate.open(9)
         self.http.shutdown()
         self.listener.close()
 
@@ -120,7 +178,7 @@ class Names:
 
 class Guest:
     def __init__(self, bench, do, server=None, **options):
-        self.serial = bench.path("serial.txt")
+        self.serial, self.heard = bench.path("serial.txt"), ""  # heard before the last suspend
         self.machine = bench.machine(
             kernel=images.kernel(), initrd=images.network_initramfs(), memory="768M",
             append=WORDS % (do, server.port if server else 0, server.up if server else 0), serial=self.serial, **options)
@@ -149,25 +207,39 @@ def start_with_names(bench, machine):
         " && exec %s start %s" % (resolv, RINGCTL, machine.name), env=bench.env)
 
 
+def interrupted(guest, gate, what):
+    """The guest is paused at the first gate, and suspended at the second."""
+    wait(gate.is_closed, 60, "a quarter of the %s; the guest said\n%s" % (what, guest.said()))
+    guest.machine.do("pause")
+    gate.open()  # the other side goes on, as far as it can
+    time.sleep(1)
+    check(gate.reached == 1, "the %s has gone on while the machine was paused" % what)
+    guest.machine.do("resume")
+    wait(gate.is_closed, 60, "three quarters of the %s; the guest said\n%s" % (what, guest.said()))
+    guest.heard += guest.said()
+    guest.machine.do("suspend")
+    check(guest.machine.state() == "suspended", "it is not suspended")
+    gate.open()
+    guest.machine.start()
+
+
 def carried_through_a_suspend(bench, card):
     if os.geteuid():
         raise Skip("a name server needs root")
-    server, names = Server(stop_at=MIB << 19), Names()
+    server, names = Server(mib(card), stops=(1, 3)), Names()
     try:
         guest = Guest(bench, "download", server, card=card)
         start_with_names(bench, guest.machine)
-        wait(server.stopped.is_set, 60, "half of the download; the guest said\n" + guest.said())
-        guest.wait("LEASE 10.0.2.15 ROUTER 10.0.2.2 DNS 10.0.2.3", 10)
-        guest.wait("NAME 1", 10)
-        guest.machine.do("suspend")
-        check(guest.machine.state() == "suspended", "it is not suspended")
-        guest.machine.start()
+        interrupted(guest, server.down, "download")
         guest.wait("DOWNLOADED", 120)
+        check("LEASE 10.0.2.15 ROUTER 10.0.2.2 DNS 10.0.2.3" in guest.heard and "NAME 1" in guest.heard, guest.heard)
         check("DOWNLOADED " + server.md5 in guest.said(), "other bytes arrived: " + guest.said())
-        check(len(server.offsets) > 1 and server.offsets[1] > 1 << 20,
-              "it was not fetched in two parts: %s" % server.offsets)
+        interrupted(guest, server.up_gate, "upload")
         guest.wait("UPLOADED", 120)
-        check(server.uploads == [server.md5], "other bytes left: %s" % server.uploads)
+        check(server.taken == server.data, "other bytes left")
+        # Suspending ends connections, pausing does not.
+        for what, parts in ("download", server.offsets), ("upload", server.uploads):
+            check(len(parts) == 2 and parts[1] > len(server.data) // 4, "the %s was in these parts: %s" % (what, parts))
         guest.machine.wait_state("off", 60)
     finally:
         server.close()
