@@ -3,6 +3,9 @@
  * ringctl network: shows and changes a machine's network. Cable and port forwards also change while
  * it runs; its monitor then keeps them in the settings.
  */
+#include <errno.h>
+#include <fcntl.h>
+#include <gio/gunixfdlist.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -10,7 +13,8 @@
 #include "ringctl.h"
 
 struct change {
-    char *mode, *card, *cable;
+    char *mode, *card, *cable, *capture;
+    gboolean no_capture;
     char **add, **remove;
 };
 
@@ -27,6 +31,9 @@ static bool change_parse(struct change *c, const struct ringctl_command *command
          "A port of the host for one of the guest; repeatable", "tcp:2222:22"},
         {"no-forward", 0, 0, G_OPTION_ARG_STRING_ARRAY, &c->remove, "Take it away again",
          "tcp:2222:22"},
+        {"capture", 0, 0, G_OPTION_ARG_FILENAME, &c->capture,
+         "All packets into a pcap file, while it runs", "FILE"},
+        {"no-capture", 0, 0, G_OPTION_ARG_NONE, &c->no_capture, "End that", NULL},
         {0}};
 
     if (!ringctl_parse(command, entries, argc, argv, 1, 1, error)) {
@@ -41,6 +48,7 @@ static void change_clear(struct change *c)
     g_free(c->mode);
     g_free(c->card);
     g_free(c->cable);
+    g_free(c->capture);
     g_strfreev(c->add);
     g_strfreev(c->remove);
 }
@@ -118,6 +126,20 @@ static bool change_settings(const struct ringctl_machine *machine, const struct 
     return settings_save(s, machine->folder, error);
 }
 
+static bool capture_start(RsMonitorMachine *proxy, const char *path, GError **error)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    g_autoptr(GUnixFDList) fds = NULL;
+
+    if (fd < 0) {
+        return ringctl_fail(error, RINGCTL_FAILED, "The capture file %s cannot be written: %s.",
+                            path, g_strerror(errno));
+    }
+    fds = g_unix_fd_list_new_from_array(&fd, 1);
+    return rs_monitor_machine_call_start_capture_sync(proxy, g_variant_new_handle(0), fds, NULL,
+                                                      NULL, error);
+}
+
 static bool change_running(RsMonitorMachine *proxy, const struct change *c, GError **error)
 {
     bool ok = !c->cable ||
@@ -129,7 +151,10 @@ static bool change_running(RsMonitorMachine *proxy, const struct change *c, GErr
     for (unsigned i = 0; ok && c->add && c->add[i]; i++) {
         ok = rs_monitor_machine_call_add_forward_sync(proxy, c->add[i], NULL, error);
     }
-    return ok;
+    if (ok && c->no_capture) {
+        ok = rs_monitor_machine_call_stop_capture_sync(proxy, NULL, error);
+    }
+    return ok && (!c->capture || capture_start(proxy, c->capture, error));
 }
 
 static bool change_machine(const struct ringctl_machine *machine, const struct change *c,
@@ -143,6 +168,10 @@ static bool change_machine(const struct ringctl_machine *machine, const struct c
         (ringctl_machine_locked(machine) || ringctl_machine_suspended(machine))) {
         return ringctl_fail(error, RINGCTL_WRONG_STATE,
                             "A machine gets another network or card only while it is off.");
+    }
+    if (!connection && (c->capture || c->no_capture)) {
+        return ringctl_fail(error, RINGCTL_WRONG_STATE,
+                            "Packets are captured only while the machine runs.");
     }
     if (!connection) {
         return change_settings(machine, c, error);
@@ -181,8 +210,9 @@ bool ringctl_network(const struct ringctl_command *command, int argc, char **arg
               (machine = ringctl_machine_find(argv[1], error));
 
     if (ok) {
-        ok = c.mode || c.card || c.cable || c.add || c.remove ? change_machine(machine, &c, error)
-                                                              : show(machine, error);
+        ok = c.mode || c.card || c.cable || c.add || c.remove || c.capture || c.no_capture
+                 ? change_machine(machine, &c, error)
+                 : show(machine, error);
     }
     if (machine) {
         ringctl_machine_free(machine);

@@ -3,6 +3,7 @@
  * The Machine interface: each method is one of the control server's operations.
  */
 #include <gio/gunixfdlist.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "control_internal.h"
@@ -147,6 +148,61 @@ static gboolean handle_remove_forward(RsMonitorMachine *machine, GDBusMethodInvo
     return TRUE;
 }
 
+/* The descriptor that a message brought, or -1. */
+static int message_fd(GUnixFDList *fds, GVariant *handle)
+{
+    gint32 index = handle ? g_variant_get_handle(handle) : -1;
+
+    return fds && index >= 0 && index < g_unix_fd_list_get_length(fds)
+               ? g_unix_fd_list_get(fds, index, NULL)
+               : -1;
+}
+
+/* What is written to goes no further than the disk: a pipe's reader could hold up the machine. */
+static bool is_regular(int fd)
+{
+    struct stat st;
+
+    return fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
+}
+
+static gboolean handle_start_capture(RsMonitorMachine *machine, GDBusMethodInvocation *invocation,
+                                     GUnixFDList *fds, GVariant *handle, gpointer opaque)
+{
+    struct control *control = opaque;
+    int fd = message_fd(fds, handle);
+    GError *error = NULL;
+    bool ok;
+
+    if (is_regular(fd)) {
+        ok = control->ops->capture(control->opaque, fd, &error);
+    } else {
+        ok = false;
+        if (fd >= 0) {
+            close(fd);
+        }
+        error = g_error_new(CONTROL_ERROR, CONTROL_ERROR_INVALID_ARGUMENT,
+                            "Packets go to a regular file only.");
+    }
+    if (ok) {
+        rs_monitor_machine_complete_start_capture(machine, invocation, NULL);
+    } else {
+        control_return_error(invocation, error);
+    }
+    return TRUE;
+}
+
+static gboolean handle_stop_capture(RsMonitorMachine *machine, GDBusMethodInvocation *invocation,
+                                    gpointer opaque)
+{
+    struct control *control = opaque;
+    GError *error = NULL;
+    bool ok = control->ops->capture(control->opaque, -1, &error);
+
+    answer(ok, error, machine, invocation, rs_monitor_machine_complete_stop_capture);
+    return TRUE;
+}
+
 static void attach_usb_done(void *data, const GError *error)
 {
     GDBusMethodInvocation *invocation = data;
@@ -156,16 +212,6 @@ static void attach_usb_done(void *data, const GError *error)
     } else {
         rs_monitor_machine_complete_attach_usb(NULL, invocation, NULL);
     }
-}
-
-/* The descriptor that a message brought, or -1. */
-static int message_fd(GUnixFDList *fds, GVariant *handle)
-{
-    gint32 index = handle ? g_variant_get_handle(handle) : -1;
-
-    return fds && index >= 0 && index < g_unix_fd_list_get_length(fds)
-               ? g_unix_fd_list_get(fds, index, NULL)
-               : -1;
 }
 
 static gboolean handle_attach_usb(RsMonitorMachine *machine, GDBusMethodInvocation *invocation,
@@ -227,6 +273,8 @@ void control_machine_connect(struct control *control)
         {"handle-set-cable", G_CALLBACK(handle_set_cable)},
         {"handle-add-forward", G_CALLBACK(handle_add_forward)},
         {"handle-remove-forward", G_CALLBACK(handle_remove_forward)},
+        {"handle-start-capture", G_CALLBACK(handle_start_capture)},
+        {"handle-stop-capture", G_CALLBACK(handle_stop_capture)},
         {"handle-attach-usb", G_CALLBACK(handle_attach_usb)},
         {"handle-detach-usb", G_CALLBACK(handle_detach_usb)},
     };

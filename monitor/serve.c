@@ -376,6 +376,26 @@ static bool serve_forward(void *opaque, const char *spec, bool add, GError **err
     return ok;
 }
 
+static bool serve_capture(void *opaque, int fd, GError **error)
+{
+    struct net *net = ready_network(opaque, error);
+    bool ok = net != NULL;
+
+    if (!net) {
+        if (fd >= 0) {
+            close(fd);
+        }
+        return false;
+    }
+    machine_lock();
+    ok = fd >= 0 ? net_capture_into(net, fd, error) : net_capture(net, NULL, error);
+    machine_unlock();
+    if (ok) {
+        log_message("packets are %s", fd >= 0 ? "captured" : "not captured any more");
+    }
+    return ok;
+}
+
 static void usb_changed(void *opaque)
 {
     struct serve *s = opaque;
@@ -450,6 +470,7 @@ static const struct control_ops serve_ops = {
     .eject_medium = serve_eject,
     .set_cable = serve_set_cable,
     .forward = serve_forward,
+    .capture = serve_capture,
     .attach_usb = serve_attach_usb,
     .detach_usb = serve_detach_usb,
     .plug_pad = serve_plug_pad,

@@ -30,6 +30,7 @@ extern const struct net_backend_ops net_tap_ops;
 /* pcap.c */
 struct pcap;
 struct pcap *pcap_open(const char *path, GError **error);
+struct pcap *pcap_take(int fd, GError **error); /* closes it, also when it fails */
 void pcap_write(struct pcap *pcap, const uint8_t *frame, size_t len);
 void pcap_close(struct pcap *pcap); /* NULL is fine */
 

@@ -301,6 +301,17 @@ bool net_capture(struct net *net, const char *path, GError **error)
     return true;
 }
 
+bool net_capture_into(struct net *net, int fd, GError **error)
+{
+    struct pcap *capture = pcap_take(fd, error);
+
+    if (capture) {
+        pcap_close(net->capture);
+        net->capture = capture;
+    }
+    return capture != NULL;
+}
+
 static void probe_send(void *opaque);
 
 struct net *net_open(const struct net_config *config, GError **error)

@@ -79,6 +79,7 @@ bool net_forward_remove(struct net *net, const char *spec, GError **error);
 GPtrArray *net_forwards(struct net *net); /* of char *, as given; stays the cable's */
 /* Every packet from now on into a pcap file; NULL ends it. */
 bool net_capture(struct net *net, const char *path, GError **error);
+bool net_capture_into(struct net *net, int fd, GError **error); /* takes it, also when it fails */
 const char *net_mode(const struct net *net);
 
 struct net_counters {

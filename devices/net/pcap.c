@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <gio/gio.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "backend.h"
 #include "device.h"
@@ -21,11 +22,10 @@ struct pcap {
     bool failed;
 };
 
-struct pcap *pcap_open(const char *path, GError **error)
+static struct pcap *pcap_new(FILE *file, const char *path, GError **error)
 {
     uint32_t head[6] = {0xa1b2c3d4, 2 | 4 << 16, 0, 0, NET_MAX_PACKET, 1};
     struct pcap *p;
-    FILE *file = fopen(path, "we");
 
     if (!file || fwrite(head, sizeof head, 1, file) != 1 || fflush(file)) {
         g_set_error(error, G_IO_ERROR, g_io_error_from_errno(errno),
@@ -39,6 +39,21 @@ struct pcap *pcap_open(const char *path, GError **error)
     p->file = file;
     p->path = g_strdup(path);
     return p;
+}
+
+struct pcap *pcap_open(const char *path, GError **error)
+{
+    return pcap_new(fopen(path, "we"), path, error);
+}
+
+struct pcap *pcap_take(int fd, GError **error)
+{
+    FILE *file = fdopen(fd, "w");
+
+    if (!file) {
+        close(fd);
+    }
+    return pcap_new(file, "that was handed over", error);
 }
 
 void pcap_write(struct pcap *p, const uint8_t *frame, size_t len)

@@ -349,6 +349,16 @@ def forwards_and_cable(bench, card):
     check(not hear(second), "a port is forwarded that should not be")
     guest.machine.do("network", "--forward", "tcp:%d:22" % second)
     wait(lambda: "HELLO FROM THE GUEST" in hear(second), 10, "the port forwarded later")
+    # Captured from here on, and no longer than it is to be.
+    packets = bench.path("forward.pcap")
+    guest.machine.do("network", "--capture", packets)
+    wait(lambda: "HELLO FROM THE GUEST" in hear(second), 10, "the port while packets are captured")
+    guest.machine.do("network", "--no-capture")
+    with open(packets, "rb") as file:
+        data = file.read()
+    check(data[:4] == b"\xd4\xc3\xb2\xa1" and data.count(b"HELLO FROM THE GUEST") == 1, "not captured: %r" % data)
+    wait(lambda: "HELLO FROM THE GUEST" in hear(second), 10, "the port after that")
+    check(os.path.getsize(packets) == len(data), "packets are still captured")
     guest.machine.do("network", "--no-forward", "tcp:%d:22" % first)
     check(not hear(first), "the port is still forwarded")
     guest.wait("CARRIER 1", 10)
@@ -362,6 +372,7 @@ def forwards_and_cable(bench, card):
     wait(lambda: "HELLO FROM THE GUEST" in hear(second), 10, "the port after the cable")
     guest.machine.do("network", "--mode", "none", status=3)
     guest.machine.do("stop", "--force")
+    guest.machine.do("network", "--capture", packets, status=3)
 
 
 @test

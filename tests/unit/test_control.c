@@ -69,6 +69,20 @@ static bool fake_forward(void *opaque, const char *spec, bool add, GError **erro
     return true;
 }
 
+/* The network's mode is what the file holds. */
+static bool fake_capture(void *opaque, int fd, GError **error)
+{
+    char text[16] = "stopped";
+
+    if (fd >= 0) {
+        g_assert_cmpint(pwrite(fd, "packets", 7, 0), ==, 7);
+        strcpy(text, "captured");
+        close(fd);
+    }
+    control_set_network(((struct fake *)opaque)->control, text, true, NULL);
+    return true;
+}
+
 /* Answers from the main loop, as a device that takes its time; the name is what the descriptor
  * holds. */
 struct fake_answer {
@@ -140,9 +154,9 @@ static void fake_set_pad(void *opaque, unsigned pad, const struct input_pad *sta
 }
 
 static const struct control_ops ops = {
-    fake_pause,  fake_refuse, fake_refuse,    fake_refuse,  fake_refuse,     fake_refuse,
-    fake_insert, fake_eject,  fake_set_cable, fake_forward, fake_attach_usb, fake_detach_usb,
-    fake_plug_pad, fake_unplug_pad, fake_set_pad};
+    fake_pause,   fake_refuse,     fake_refuse,     fake_refuse,   fake_refuse,     fake_refuse,
+    fake_insert,  fake_eject,      fake_set_cable,  fake_forward,  fake_capture,    fake_attach_usb,
+    fake_detach_usb, fake_plug_pad, fake_unplug_pad, fake_set_pad};
 
 static void fake_key(void *opaque, uint32_t code, bool down)
 {
@@ -840,12 +854,51 @@ static void test_usb(struct fake *fake)
     client_close(client);
 }
 
+static bool start_packets(RsMonitorMachine *m, GUnixFDList *fds)
+{
+    return rs_monitor_machine_call_start_capture_sync(m, g_variant_new_handle(0), fds, NULL, NULL,
+                                                      NULL);
+}
+
+/* A file is written, a pipe is refused. */
+static void test_packets(struct fake *fake)
+{
+    GDBusConnection *client = client_new(fake);
+    RsMonitorMachine *m = rs_monitor_machine_proxy_new_sync(client, G_DBUS_PROXY_FLAGS_NONE, NULL,
+                                                            MACHINE, NULL, NULL);
+    g_autofree char *path = NULL;
+    int file = g_file_open_tmp(NULL, &path, NULL), pipes[2];
+    g_autoptr(GUnixFDList) good = g_unix_fd_list_new(), bad = g_unix_fd_list_new();
+    char text[8] = "";
+
+    unlink(path);
+    g_assert_cmpint(pipe(pipes), ==, 0);
+    g_unix_fd_list_append(good, file, NULL);
+    g_unix_fd_list_append(bad, pipes[1], NULL);
+    g_assert_false(start_packets(m, bad));
+    g_assert_false(start_packets(m, NULL));
+    g_assert_true(start_packets(m, good));
+    pass(100);
+    g_assert_cmpstr(rs_monitor_machine_get_network(m), ==, "captured");
+    g_assert_cmpint(pread(file, text, sizeof text, 0), ==, 7);
+    g_assert_cmpstr(text, ==, "packets");
+    g_assert_true(rs_monitor_machine_call_stop_capture_sync(m, NULL, NULL));
+    pass(100);
+    g_assert_cmpstr(rs_monitor_machine_get_network(m), ==, "stopped");
+    close(pipes[0]);
+    close(pipes[1]);
+    close(file);
+    g_object_unref(m);
+    client_close(client);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     g_log_set_always_fatal(G_LOG_LEVEL_ERROR | G_LOG_LEVEL_CRITICAL); /* GIO warns of nonsense */
     g_test_add_data_func("/control/machine", test_machine, with_client);
     g_test_add_data_func("/control/usb", test_usb, with_client);
+    g_test_add_data_func("/control/packets", test_packets, with_client);
     g_test_add_data_func("/control/capture", test_capture, with_client);
     g_test_add_data_func("/control/damage", test_damage, with_client);
     g_test_add_data_func("/control/cursor", test_cursor, with_client);
