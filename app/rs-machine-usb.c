@@ -102,6 +102,48 @@ RsUsbRule rs_machine_get_usb_rule(RsMachine *self, const RsUsbDevice *device)
     return settings_usb_ignores(settings, &identity) ? RS_USB_IGNORE : RS_USB_FORGET;
 }
 
+static char *port_rule(const char *port)
+{
+    return g_strconcat("port:", port, NULL);
+}
+
+bool rs_machine_connects_usb(RsMachine *self, const RsUsbDevice *device, bool port)
+{
+    const struct settings *settings = rs_machine_get_settings(self);
+    struct usb_identity identity = rs_usb_identity(device);
+
+    if (port) {
+        g_auto(GStrv) rules = settings_usb_connect_list(settings);
+        g_autofree char *rule = port_rule(device->port);
+        return g_strv_contains((const char *const *)rules, rule);
+    }
+    identity.port = NULL;
+    return settings_usb_connects(settings, &identity);
+}
+
+static bool full(GError **error)
+{
+    g_set_error(error, G_IO_ERROR, G_IO_ERROR_NO_SPACE,
+                _("The machine remembers too many USB devices already; take some out of its "
+                  "machine.ini"));
+    return false;
+}
+
+bool rs_machine_set_usb_port_rule(RsMachine *self, const char *port, bool connect, GError **error)
+{
+    g_autoptr(RsSettings) settings = rs_machine_copy_settings(self, error);
+    g_autofree char *rule = port_rule(port);
+
+    if (!settings) {
+        return false;
+    }
+    settings_usb_forget(settings, rule);
+    if (connect && !settings_usb_connect(settings, rule)) {
+        return full(error);
+    }
+    return rs_machine_set_settings(self, settings, error);
+}
+
 bool rs_machine_set_usb_rule(RsMachine *self, const RsUsbDevice *device, RsUsbRule rule,
                              GError **error)
 {
@@ -112,13 +154,11 @@ bool rs_machine_set_usb_rule(RsMachine *self, const RsUsbDevice *device, RsUsbRu
     if (!settings) {
         return false;
     }
+    identity.port = NULL;
     settings_usb_forget_device(settings, &identity);
     if ((rule == RS_USB_CONNECT && !settings_usb_connect(settings, text)) ||
         (rule == RS_USB_IGNORE && !settings_usb_ignore(settings, text))) {
-        g_set_error(error, G_IO_ERROR, G_IO_ERROR_NO_SPACE,
-                    _("The machine remembers too many USB devices already; take some out of its "
-                      "machine.ini"));
-        return false;
+        return full(error);
     }
     return rs_machine_set_settings(self, settings, error);
 }

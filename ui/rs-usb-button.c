@@ -104,16 +104,31 @@ static void always_toggled(GtkCheckButton *check, RsUsbButton *self)
     g_signal_handlers_unblock_by_func(self->desk, changed, self);
 }
 
-static GtkWidget *always_new(RsUsbButton *self, const RsUsbDevice *device)
+static void port_toggled(GtkCheckButton *check, RsUsbButton *self)
 {
-    GtkWidget *check = gtk_check_button_new_with_mnemonic(_("_Always connect to this machine"));
-    g_autofree char *name = g_strdup_printf(_("Always connect %s to this machine"), device->name);
+    g_autoptr(RsUsbDevice) device = rs_usb_device_copy(device_of(check));
+
+    g_signal_handlers_block_by_func(self->desk, changed, self);
+    rs_usb_desk_set_port_rule(self->desk, self->machine, device,
+                              gtk_check_button_get_active(check));
+    g_signal_handlers_unblock_by_func(self->desk, changed, self);
+}
+
+/* A rule, for the device or for its port. */
+static GtkWidget *always_new(RsUsbButton *self, const RsUsbDevice *device, bool port)
+{
+    GtkWidget *check = gtk_check_button_new_with_mnemonic(
+        port ? _("Always connect what is in this _port") : _("_Always connect to this machine"));
+    g_autofree char *name =
+        port ? g_strdup_printf(_("Always connect what is in port %s to this machine"), device->port)
+             : g_strdup_printf(_("Always connect %s to this machine"), device->name);
 
     gtk_accessible_update_property(GTK_ACCESSIBLE(check), GTK_ACCESSIBLE_PROPERTY_LABEL, name, -1);
     gtk_check_button_set_active(GTK_CHECK_BUTTON(check),
-                                rs_machine_get_usb_rule(self->machine, device) == RS_USB_CONNECT);
+                                rs_machine_connects_usb(self->machine, device, port));
     set_device(check, device);
-    g_signal_connect(check, "toggled", G_CALLBACK(always_toggled), self);
+    g_signal_connect(check, "toggled", port ? G_CALLBACK(port_toggled) : G_CALLBACK(always_toggled),
+                     self);
     return check;
 }
 
@@ -129,7 +144,8 @@ static GtkWidget *row_new(RsUsbButton *self, const RsUsbDevice *device)
     gtk_widget_set_hexpand(texts, TRUE);
     gtk_box_append(GTK_BOX(texts), label_new(device->name, NULL));
     gtk_box_append(GTK_BOX(texts), holder);
-    gtk_box_append(GTK_BOX(texts), always_new(self, device));
+    gtk_box_append(GTK_BOX(texts), always_new(self, device, false));
+    gtk_box_append(GTK_BOX(texts), always_new(self, device, true));
     gtk_box_append(GTK_BOX(row), icon);
     gtk_box_append(GTK_BOX(row), texts);
     gtk_box_append(GTK_BOX(row), connect_button_new(self, device));

@@ -147,16 +147,31 @@ void rs_usb_desk_disconnect(RsUsbDesk *self, RsMachine *machine, const RsUsbDevi
     rs_machine_detach_usb_async(machine, device->port, done, errand_new(self, machine, device));
 }
 
+static void remembered(RsUsbDesk *self, const GError *error)
+{
+    if (error) {
+        rs_state_show_error(rs_state_active_window(), _("This Cannot Be Remembered"),
+                            error->message);
+    }
+    tell_changed(self);
+}
+
 void rs_usb_desk_set_rule(RsUsbDesk *self, RsMachine *machine, const RsUsbDevice *device,
                           RsUsbRule rule)
 {
     g_autoptr(GError) error = NULL;
 
-    if (!rs_machine_set_usb_rule(machine, device, rule, &error)) {
-        rs_state_show_error(rs_state_active_window(), _("This Cannot Be Remembered"),
-                            error->message);
-    }
-    tell_changed(self);
+    rs_machine_set_usb_rule(machine, device, rule, &error);
+    remembered(self, error);
+}
+
+void rs_usb_desk_set_port_rule(RsUsbDesk *self, RsMachine *machine, const RsUsbDevice *device,
+                               bool connect)
+{
+    g_autoptr(GError) error = NULL;
+
+    rs_machine_set_usb_port_rule(machine, device->port, connect, &error);
+    remembered(self, error);
 }
 
 /* --- A new device

@@ -23,5 +23,8 @@ bool rs_usb_desk_is_needed(RsUsbDesk *self);
 /* Asks first when the device should stay here; tells when it does not work. */
 void rs_usb_desk_connect(RsUsbDesk *self, RsMachine *machine, const RsUsbDevice *device);
 void rs_usb_desk_disconnect(RsUsbDesk *self, RsMachine *machine, const RsUsbDevice *device);
+/* Whatever is in the device's port goes to the machine, or not any more. */
+void rs_usb_desk_set_port_rule(RsUsbDesk *self, RsMachine *machine, const RsUsbDevice *device,
+                               bool connect);
 void rs_usb_desk_set_rule(RsUsbDesk *self, RsMachine *machine, const RsUsbDevice *device,
                           RsUsbRule rule);

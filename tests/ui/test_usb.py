@@ -101,6 +101,34 @@ def rule_is_kept_and_carried_out():
         assert not [e for e in desktop.events() if "Camera" in e], desktop.events()
 
 
+def rule_for_a_port():
+    """Of two alike, and beside a rule for the device."""
+    with UsbConsole() as desktop:
+        desktop.plug("1-1", 2, "Fake Stick", serial="")
+        app = desktop.open()
+        desktop.open_menu()
+        app.find("Always connect what is in port 1-1 to this machine")
+        time.sleep(.5)
+        if os.environ.get("RINGSIDE_SCREENSHOTS"):
+            screenshot(os.environ["RINGSIDE_SCREENSHOTS"] + "/usb-port.png")
+        key("Tab", "space")
+        until("the rule", lambda: "connect=port:1-1\n" in desktop.settings())
+        key("shift+Tab", "space")
+        until("both rules", lambda: "connect=port:1-1,1234:5678\n" in desktop.settings())
+        key("space")
+        until("one rule", lambda: "connect=port:1-1\n" in desktop.settings())
+        key("Escape")
+        desktop.unplug("1-1", 2)
+        time.sleep(1)
+        desktop.plug("1-1", 3, "Other Stick", serial="")
+        until("the other stick", lambda: any(e.startswith("AttachUsb 001/003 1-1 Other Stick") for e in desktop.events()))
+        desktop.open_menu()
+        app.find("Always connect what is in port 1-1 to this machine")
+        time.sleep(.5)
+        key("Tab", "space")
+        until("no rule", lambda: "port:" not in desktop.settings())
+
+
 def rule_is_carried_out_without_a_window():
     with UsbConsole() as desktop:
         with open(desktop.folder + "/machine.ini", "a") as file:
@@ -151,6 +179,6 @@ def a_new_device_is_asked_about_once():
 
 
 if __name__ == "__main__":
-    everything = [menu_connects_and_disconnects, rule_is_kept_and_carried_out, rule_is_carried_out_without_a_window,
+    everything = [menu_connects_and_disconnects, rule_is_kept_and_carried_out, rule_for_a_port, rule_is_carried_out_without_a_window,
                   a_new_device_is_asked_about_once]
     run_cases(*[case for case in everything if case.__name__ in sys.argv[3:] or not sys.argv[3:]])
