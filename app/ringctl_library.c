@@ -220,6 +220,23 @@ static void add_settings(GPtrArray *facts, const struct settings *s)
     add_fact(facts, "append", g_strdup(s->append));
 }
 
+/* What went over the network and to the speakers, and what got lost. */
+static void add_counters(GPtrArray *facts, RsMonitorMachine *proxy)
+{
+    g_autoptr(GVariant) counters = NULL;
+    GVariantIter iter;
+    const char *name;
+    guint64 value;
+
+    if (!rs_monitor_machine_call_get_counters_sync(proxy, &counters, NULL, NULL)) {
+        return;
+    }
+    g_variant_iter_init(&iter, counters);
+    while (g_variant_iter_next(&iter, "{&st}", &name, &value)) {
+        add_fact(facts, name, g_strdup_printf("%" G_GUINT64_FORMAT, value));
+    }
+}
+
 static void add_running(GPtrArray *facts, const struct ringctl_machine *machine)
 {
     static const char *const properties[] = {"state-message", "engine", "engine-reason",
@@ -234,6 +251,7 @@ static void add_running(GPtrArray *facts, const struct ringctl_machine *machine)
     }
     if (proxy) {
         add_fact(facts, "pid", g_strdup_printf("%d", rs_monitor_machine_get_pid(proxy)));
+        add_counters(facts, proxy);
     } else if (machine->settings) {
         add_fact(facts, "engine-reason", engine_obstacle(machine->settings->engine));
     }
@@ -263,7 +281,7 @@ static void print_facts(GPtrArray *facts, bool json)
         if (json) {
             ringctl_json_member(out, facts->pdata[i], facts->pdata[i + 1]);
         } else {
-            printf("%-14s %s\n", (char *)facts->pdata[i], (char *)facts->pdata[i + 1]);
+            printf("%-16s %s\n", (char *)facts->pdata[i], (char *)facts->pdata[i + 1]);
         }
     }
     if (json) {

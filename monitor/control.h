@@ -46,6 +46,7 @@ struct control_ops {
     bool (*forward)(void *opaque, const char *spec, bool add, GError **error);
     /* Packets go to the file, which is the operation's; -1: to none any more. */
     bool (*capture)(void *opaque, int fd, GError **error);
+    void (*counters)(void *opaque, GVariantBuilder *out); /* adds to an a{st} */
     /* These two take a while. The descriptor goes to the operation. */
     void (*attach_usb)(void *opaque, const struct control_usb *device, int fd, control_done done,
                        void *data);

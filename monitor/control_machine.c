@@ -148,6 +148,18 @@ static gboolean handle_remove_forward(RsMonitorMachine *machine, GDBusMethodInvo
     return TRUE;
 }
 
+static gboolean handle_get_counters(RsMonitorMachine *machine, GDBusMethodInvocation *invocation,
+                                    gpointer opaque)
+{
+    struct control *control = opaque;
+    GVariantBuilder counters;
+
+    g_variant_builder_init(&counters, G_VARIANT_TYPE("a{st}"));
+    control->ops->counters(control->opaque, &counters);
+    rs_monitor_machine_complete_get_counters(machine, invocation, g_variant_builder_end(&counters));
+    return TRUE;
+}
+
 /* The descriptor that a message brought, or -1. */
 static int message_fd(GUnixFDList *fds, GVariant *handle)
 {
@@ -273,6 +285,7 @@ void control_machine_connect(struct control *control)
         {"handle-set-cable", G_CALLBACK(handle_set_cable)},
         {"handle-add-forward", G_CALLBACK(handle_add_forward)},
         {"handle-remove-forward", G_CALLBACK(handle_remove_forward)},
+        {"handle-get-counters", G_CALLBACK(handle_get_counters)},
         {"handle-start-capture", G_CALLBACK(handle_start_capture)},
         {"handle-stop-capture", G_CALLBACK(handle_stop_capture)},
         {"handle-attach-usb", G_CALLBACK(handle_attach_usb)},

@@ -588,6 +588,11 @@ struct net *machine_network(const struct machine *m)
     return m->net;
 }
 
+struct audio *machine_audio(const struct machine *m)
+{
+    return m->audio;
+}
+
 const char *machine_serial_path(const struct machine *m, unsigned port)
 {
     return chardev_path(m->serial[port]);

@@ -111,6 +111,7 @@ const char *machine_warning(const struct machine *machine);
 const char *machine_serial_path(const struct machine *machine, unsigned port);
 /* The cable (net/net.h), for use with the machine lock held; NULL: there is no card. */
 struct net *machine_network(const struct machine *machine);
+struct audio *machine_audio(const struct machine *machine); /* likewise; NULL: no sound card */
 /* NULL `path` takes the disc out. `force`: even if the guest has locked the drive. */
 bool machine_change_cdrom(struct machine *machine, const char *path, bool force, GError **error);
 /* Game pads 0 to INPUT_PADS - 1, in USB ports. A pad is plugged in once before the others are called. */

@@ -29,6 +29,7 @@
 #include "options.h"
 #include "serve.h"
 #include "serve_usb.h"
+#include "sound/audio.h"
 #include "status.h"
 
 #define STATE_FILE "suspend.state"
@@ -396,6 +397,35 @@ static bool serve_capture(void *opaque, int fd, GError **error)
     return ok;
 }
 
+static void serve_counters(void *opaque, GVariantBuilder *out)
+{
+    struct serve *s = opaque;
+    struct audio *audio = machine_audio(s->machine);
+    struct net *net = machine_network(s->machine);
+    struct audio_counters sound = {0};
+    struct net_counters packets = {0};
+
+    machine_lock();
+    if (audio) {
+        audio_counters(audio, &sound);
+    }
+    if (net) {
+        net_counters(net, &packets);
+    }
+    machine_unlock();
+    if (audio) {
+        g_variant_builder_add(out, "{st}", "sound-played", sound.played);
+        g_variant_builder_add(out, "{st}", "sound-recorded", sound.recorded);
+        g_variant_builder_add(out, "{st}", "sound-gaps", sound.underruns);
+        g_variant_builder_add(out, "{st}", "sound-losses", sound.overruns);
+    }
+    if (net) {
+        g_variant_builder_add(out, "{st}", "network-sent", packets.sent);
+        g_variant_builder_add(out, "{st}", "network-received", packets.received);
+        g_variant_builder_add(out, "{st}", "network-dropped", packets.dropped);
+    }
+}
+
 static void usb_changed(void *opaque)
 {
     struct serve *s = opaque;
@@ -471,6 +501,7 @@ static const struct control_ops serve_ops = {
     .set_cable = serve_set_cable,
     .forward = serve_forward,
     .capture = serve_capture,
+    .counters = serve_counters,
     .attach_usb = serve_attach_usb,
     .detach_usb = serve_detach_usb,
     .plug_pad = serve_plug_pad,

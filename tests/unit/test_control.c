@@ -83,6 +83,11 @@ static bool fake_capture(void *opaque, int fd, GError **error)
     return true;
 }
 
+static void fake_counters(void *opaque, GVariantBuilder *out)
+{
+    g_variant_builder_add(out, "{st}", "sound-gaps", G_GUINT64_CONSTANT(5000000000));
+}
+
 /* Answers from the main loop, as a device that takes its time; the name is what the descriptor
  * holds. */
 struct fake_answer {
@@ -155,8 +160,8 @@ static void fake_set_pad(void *opaque, unsigned pad, const struct input_pad *sta
 
 static const struct control_ops ops = {
     fake_pause,   fake_refuse,     fake_refuse,     fake_refuse,   fake_refuse,     fake_refuse,
-    fake_insert,  fake_eject,      fake_set_cable,  fake_forward,  fake_capture,    fake_attach_usb,
-    fake_detach_usb, fake_plug_pad, fake_unplug_pad, fake_set_pad};
+    fake_insert,  fake_eject,      fake_set_cable,  fake_forward,  fake_capture,    fake_counters,
+    fake_attach_usb, fake_detach_usb, fake_plug_pad, fake_unplug_pad, fake_set_pad};
 
 static void fake_key(void *opaque, uint32_t code, bool down)
 {
@@ -314,7 +319,9 @@ static void test_machine(struct fake *fake)
     g_autoptr(GError) error = NULL;
     g_autoptr(RsMonitorMachine) m = rs_monitor_machine_proxy_new_sync(
         connection, G_DBUS_PROXY_FLAGS_NONE, NULL, MACHINE, NULL, &error);
+    g_autoptr(GVariant) counters = NULL;
     g_autofree char *name = NULL;
+    guint64 gaps;
 
     g_assert_no_error(error);
     g_assert_cmpstr(rs_monitor_machine_get_name(m), ==, "Fake");
@@ -340,6 +347,9 @@ static void test_machine(struct fake *fake)
     g_assert_true(rs_monitor_machine_call_remove_forward_sync(m, "tcp:1:2", NULL, &error));
     g_assert_true(rs_monitor_machine_call_set_cable_sync(m, FALSE, NULL, &error));
     pass(100);
+    g_assert_true(rs_monitor_machine_call_get_counters_sync(m, &counters, NULL, &error));
+    g_assert_true(g_variant_lookup(counters, "sound-gaps", "t", &gaps));
+    g_assert_cmpuint(gaps, ==, 5000000000);
     g_assert_null(rs_monitor_machine_get_forwards(m)[0]);
     g_assert_false(rs_monitor_machine_get_cable(m));
     client_close(connection);
