@@ -332,6 +332,32 @@ def usb_in_the_bar():
         assert not [e for e in desktop.events() if e.startswith("Pointer") and e.endswith(" 1")], desktop.events()
 
 
+def tells_what_is_plugged_in():
+    """For a while, if nothing is settled about it and it is not the computer's own."""
+    if not fake_usb.is_possible():
+        skip("umockdev is not installed")
+    with Viewer(FAKE_ABSOLUTE="1") as desktop:
+        usb = fake_usb.FakeUsb(desktop.home + "/root")
+        desktop.env.update(usb.env)
+        with open(desktop.folder + "/machine.ini", "a") as file:
+            file.write("\n[usb]\nignore=4321:5678\n")
+        desktop.open()
+        desktop.enter()
+        time.sleep(NOTICE)
+        desktop.check_pattern(0)
+        usb.plug("1-1", 2, "Fake Keys", interface=(3, 1, 1))
+        usb.plug("1-2", 3, "Fake Camera", idVendor="4321")
+        time.sleep(2)
+        desktop.check_pattern(0)
+        usb.plug("1-3", 4, "Fake Stick")
+        pattern = (fake_monitor.pixel(160, 30) & 0xffffff).to_bytes(3, "big")
+        until("a notice", lambda: desktop.pixel(642, 122) != pattern)
+        if os.environ.get("RINGSIDE_SCREENSHOTS"):
+            screenshot(os.environ["RINGSIDE_SCREENSHOTS"] + "/viewer-news.png")
+        until("the picture", lambda: desktop.pixel(642, 122) == pattern)
+        desktop.check_pattern(0)
+
+
 def killed():
     with Viewer() as desktop:
         app = desktop.open()
@@ -497,5 +523,5 @@ def game_controllers():
 
 
 everything = [shows_the_screen, original_size, keys_and_leaving, minimized, relative_pointer, absolute_pointer_and_edge, guest_cursor, drawn_cursor,
-              size_of_the_monitor, usb_in_the_bar, game_controllers, killed, without_sdl, alone, usb_rules_alone, alone_gives_the_size_back]
+              size_of_the_monitor, usb_in_the_bar, tells_what_is_plugged_in, game_controllers, killed, without_sdl, alone, usb_rules_alone, alone_gives_the_size_back]
 run_cases(*[case for case in everything if case.__name__ in sys.argv[3:] or not sys.argv[3:]])

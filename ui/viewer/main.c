@@ -186,8 +186,10 @@ static void run(Viewer *v)
     }
     viewer_ask_size(v);
     pads_open(v);
+    usb_news_begin(v);
     picture_notice(v, _("Press Ctrl+Alt, or touch the upper edge, to leave"), NOTICE_SECONDS);
     g_main_loop_run(v->loop);
+    usb_news_end(v);
     usb_show(v, false);
     events_release(v);
     pads_close(v);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The list of this computer's USB devices below the bar: Return or a click connects one to the
- * machine or takes it back. What should stay with the computer takes two of them.
+ * machine or takes it back. What should stay with the computer takes two of them. While the viewer
+ * has the focus a notice says what was plugged in; rules are others' to carry out.
  */
 #include <glib/gi18n-lib.h>
 
@@ -12,6 +13,13 @@
 #define WIDTH 460
 #define FONT  15
 #define PAD   12
+
+#define NEWS_SECONDS 6
+
+struct _UsbNews {
+    GPtrArray *devices; /* of RsUsbDevice: those that are no news */
+    RsUsbWatch *watch;
+};
 
 struct _UsbList {
     GPtrArray *devices; /* of RsUsbDevice */
@@ -190,4 +198,60 @@ void usb_key(Viewer *v, SDL_Scancode scancode)
         toggle(v, v->usb->chosen);
     }
     redraw(v);
+}
+
+/* --- what is plugged in --- */
+
+static bool is_new(Viewer *v, const RsUsbDevice *device)
+{
+    for (unsigned i = 0; i < v->news->devices->len; i++) {
+        const RsUsbDevice *other = v->news->devices->pdata[i];
+        if (!strcmp(other->node, device->node) && !strcmp(other->port, device->port)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* No rule has an answer, and the device is one that may go. */
+static bool is_open(Viewer *v, const RsUsbDevice *device)
+{
+    g_autofree char *why_not = rs_usb_why_not(device);
+
+    return !why_not && !rs_machine_has_usb(v->machine, device->port) &&
+           rs_machine_get_usb_rule(v->machine, device) == RS_USB_FORGET;
+}
+
+static void tell_news(Viewer *v)
+{
+    g_autoptr(GPtrArray) list = rs_usb_list();
+
+    for (unsigned i = 0; i < list->len; i++) {
+        const RsUsbDevice *device = list->pdata[i];
+        if (v->focused && !v->usb && rs_machine_get_state(v->machine) == RS_MACHINE_RUNNING &&
+            is_new(v, device) && is_open(v, device)) {
+            g_autofree char *text = g_strdup_printf(
+                _("“%s” was plugged in. To connect it press Ctrl+Alt and choose USB."),
+                device->name);
+            picture_notice(v, text, NEWS_SECONDS);
+        }
+    }
+    g_ptr_array_unref(v->news->devices);
+    v->news->devices = g_steal_pointer(&list);
+}
+
+void usb_news_begin(Viewer *v)
+{
+    v->news = g_new0(UsbNews, 1);
+    v->news->devices = rs_usb_list();
+    v->news->watch = rs_usb_watch_new();
+    g_signal_connect_swapped(v->news->watch, "changed", G_CALLBACK(tell_news), v);
+}
+
+void usb_news_end(Viewer *v)
+{
+    g_signal_handlers_disconnect_by_data(v->news->watch, v);
+    g_object_unref(v->news->watch);
+    g_ptr_array_unref(v->news->devices);
+    g_clear_pointer(&v->news, g_free);
 }

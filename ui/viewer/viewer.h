@@ -22,6 +22,7 @@ enum { VIEWER_LEFT = 0, VIEWER_FAILED = 1, VIEWER_NO_SCREEN = 3 };
 typedef enum { BAR_LEAVE, BAR_MINIMISE, BAR_DELETE, BAR_USB, BAR_PAUSE, BAR_ITEMS } BarItem;
 
 typedef struct _UsbList UsbList;
+typedef struct _UsbNews UsbNews;
 typedef struct _Pads Pads;
 typedef struct _Seats Seats;
 
@@ -61,6 +62,7 @@ typedef struct {
     } bar_item[BAR_ITEMS];
 
     UsbList *usb; /* NULL: not shown */
+    UsbNews *news;
     Pads *pads;   /* NULL: there can be none */
 
     /* events.c */
@@ -113,6 +115,8 @@ void usb_draw(Viewer *v, cairo_t *cr);
 bool usb_motion(Viewer *v, int x, int y);
 bool usb_click(Viewer *v, int x, int y);
 void usb_key(Viewer *v, SDL_Scancode scancode);
+void usb_news_begin(Viewer *v);
+void usb_news_end(Viewer *v);
 
 /* pads.c */
 void pads_open(Viewer *v);
