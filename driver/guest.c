@@ -21,6 +21,7 @@
 #define MXCSR_BITS 0xffffu
 #define XSAVE_HEADER 512
 #define EVENT_TYPE(event) ((event) & 0x700)
+#define LATE_EVENTS 16 /* that may get in while somebody waits */
 #define EVENT_SOFTWARE 0x400u /* and above: INT n, INT1, INT3, INTO */
 
 /* Of a physical CPU. */
@@ -122,6 +123,7 @@ static void guest_in(struct rs_guest *g, struct ringside_run *run)
 	g->spec_ctrl = READ_ONCE(s->spec_ctrl) & (SPEC_CTRL_IBRS | SPEC_CTRL_STIBP | SPEC_CTRL_SSBD);
 	g->xcr0 = xcr0_fit(READ_ONCE(s->xcr0));
 	g->event = READ_ONCE(run->event);
+	g->late = 0;
 	if (READ_ONCE(run->xsave_changed)) {
 		xsave_in(g, run);
 		run->xsave_changed = 0;
@@ -272,11 +274,17 @@ void rs_exit_exception(struct rs_guest *g, unsigned int vector)
 
 /* --- the loop --- */
 
-/* An event that is on its way gets in first, so that none is left over when the caller stops the machine. */
-static bool wanted_elsewhere(const struct rs_cpu *cpu)
+/*
+ * An event that is on its way gets in first, so that none is left over when the caller stops the machine. But a guest may have
+ * the next one with each (a #DB at the beginning of its handler of #DB), so not for ever, and not when the process is to end.
+ */
+static bool wanted_elsewhere(struct rs_cpu *cpu)
 {
-	return !cpu->guest.event && (signal_pending(current) || test_thread_flag(TIF_NOTIFY_RESUME) ||
-				     READ_ONCE(cpu->run->immediate_exit));
+	struct rs_guest *g = &cpu->guest;
+
+	if (!signal_pending(current) && !test_thread_flag(TIF_NOTIFY_RESUME) && !READ_ONCE(cpu->run->immediate_exit))
+		return false;
+	return !g->event || ++g->late > LATE_EVENTS || fatal_signal_pending(current);
 }
 
 /* The number is read before the flush, with interrupts off: whoever changes tables interrupts us after counting. */

@@ -51,6 +51,7 @@ struct rs_guest {
 	u64 gpr[16], dr[4];
 	u64 tsc_aux, spec_ctrl, xcr0;
 	u64 event;    /* to be delivered at the next entry, as in struct ringside_run */
+	unsigned int late; /* looks at somebody who waits, which found an event first */
 	bool dr_used; /* DR0-3 are the guest's, else accesses to them exit */
 	int last_cpu;
 	s64 tables; /* machine.tables as of the last flush */

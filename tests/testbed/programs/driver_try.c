@@ -4,6 +4,7 @@
  *
  *   driver_try guest            small real-mode guests; every outcome is checked
  *   driver_try hold             makes a machine that runs for ever, says HOLDING
+ *   driver_try storm            the same with a guest that has exceptions without end
  *   driver_try fuzz N SEED      N random ioctls, of all files, with random and half-right arguments
  *   driver_try memory           what the kernel does with the process's memory, and pages of 2 MiB (reads debugfs)
  *   driver_try unlocked         a machine needs no memory that is locked
@@ -24,6 +25,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "../../../driver/ringside_abi.h"
@@ -231,6 +233,42 @@ static void guest_signals(struct machine *m)
     check(ioctl(m->cpu, RINGSIDE_RUN, 0) == 0 && m->run->exit == RINGSIDE_EXIT_NONE, "so does immediate_exit");
 }
 
+static void handler_put(struct machine *m, unsigned vector, const void *code, size_t size)
+{
+    const uint16_t entry[2] = {0x2000, 0};
+
+    memcpy(m->ram + 0x2000, code, size);
+    memcpy(m->ram + vector * 4, entry, 4);
+}
+
+/* A breakpoint at the handler of breakpoints: whenever a turn ends, the next #DB is on its way. The stack, 64 KiB that it goes
+ * round in, lies apart. (TCG's VMRUN arms no breakpoint; there it is a loop.) */
+static void storm_put(struct machine *m)
+{
+    static const uint8_t code[] = {0xcd, 1}, handler[] = {0xeb, 0xfe}; /* int 1 / jmp $ */
+
+    code_put(m, code, sizeof code);
+    handler_put(m, 1, handler, sizeof handler);
+    m->run->state.seg[RINGSIDE_SS].base = 0x10000;
+    m->run->state.dr[0] = 0x2000;
+    m->run->state.dr7 = 0x401;
+}
+
+static void guest_storm(struct machine *m)
+{
+    int result;
+
+    storm_put(m);
+    ualarm(50000, 0);
+    while ((result = ioctl(m->cpu, RINGSIDE_RUN, 0)) == 0 && !m->run->immediate_exit) {
+    }
+    check(result < 0 && errno == EINTR, "a signal ends the run between exceptions without end");
+    check(ioctl(m->cpu, RINGSIDE_RUN, 0) == 0 && m->run->exit == RINGSIDE_EXIT_NONE, "so does immediate_exit");
+    if (m->intel) {
+        check((uint32_t)m->run->event == (RINGSIDE_EVENT_VALID | RINGSIDE_EVENT_EXCEPTION | 1), "the next is told");
+    }
+}
+
 static void guest_vectors(struct machine *m)
 {
     static const uint8_t code[] = {0x0f, 0x58, 0xc1, 0xf4}; /* addps xmm0,xmm1 */
@@ -320,14 +358,6 @@ static void guest_pae(struct machine *m)
     }
 }
 
-static void handler_put(struct machine *m, unsigned vector, const void *code, size_t size)
-{
-    const uint16_t entry[2] = {0x2000, 0};
-
-    memcpy(m->ram + 0x2000, code, size);
-    memcpy(m->ram + vector * 4, entry, 4);
-}
-
 static void guest_debug(struct machine *m)
 {
     static const uint8_t code[] = {0x40, 0x40, 0xf4}; /* inc ax; inc ax; hlt */
@@ -410,7 +440,7 @@ static void guests(void)
     struct machine m = machine_make();
     static void (*const all[])(struct machine *) = {
         guest_io,           guest_memory,    guest_read_only,        guest_dirty, guest_interrupt,
-        guest_instructions, guest_signals,   guest_vectors,          guest_debug, guest_breakpoint, guest_nmi,
+        guest_instructions, guest_signals,   guest_storm,            guest_vectors, guest_debug, guest_breakpoint, guest_nmi,
         guest_pae,          guest_long_mode, guest_control_registers};
 
     for (unsigned i = 0; i < sizeof all / sizeof all[0]; i++) {
@@ -428,6 +458,15 @@ static void hold(void)
     code_put(&m, code, sizeof code);
     printf("HOLDING\n");
     fflush(stdout);
+    run(&m);
+}
+
+static void storm(void)
+{
+    struct machine m = machine_make();
+
+    storm_put(&m);
+    printf("HOLDING\n");
     run(&m);
 }
 
@@ -482,13 +521,51 @@ static void state_scramble(struct machine *m)
     }
 }
 
+/* How often a kind of call was made, how long all took and the longest did. */
+struct spent {
+    unsigned long calls;
+    uint64_t all, longest;
+};
+
+static uint64_t microseconds(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+static uint64_t spent_add(struct spent *s, uint64_t since)
+{
+    uint64_t now = microseconds();
+
+    s->calls++;
+    s->all += now - since;
+    s->longest = now - since > s->longest ? now - since : s->longest;
+    return now;
+}
+
+static void spent_print(unsigned long done, unsigned long worked, const struct spent *spent)
+{
+    static const char *const names[] = {"info", "machine", "map", "unmap", "dirty", "cpu", "run", "anew"};
+
+    printf("FUZZING %lu, %lu worked; calls: ms (longest):", done, worked);
+    for (unsigned i = 0; i < 8; i++) {
+        printf(" %s %lu: %lu (%lu)", names[i], spent[i].calls, (unsigned long)spent[i].all / 1000,
+               (unsigned long)spent[i].longest / 1000);
+    }
+    printf("\n");
+}
+
 static void fuzz(unsigned long rounds)
 {
     static const unsigned long calls[] = {RINGSIDE_INFO,  RINGSIDE_CREATE_MACHINE, RINGSIDE_MAP, RINGSIDE_UNMAP,
                                           RINGSIDE_DIRTY, RINGSIDE_CREATE_CPU,     RINGSIDE_RUN};
     struct machine m = machine_make();
     struct sigaction action = {.sa_handler = on_alarm};
+    struct spent spent[8] = {0};
     unsigned long worked = 0;
+    uint64_t since = microseconds();
 
     alarmed = m.run;
     sigaction(SIGALRM, &action, NULL);
@@ -507,6 +584,7 @@ static void fuzz(unsigned long rounds)
         if (result > 2 && plain) {
             close(result);
         }
+        since = spent_add(&spent[call], since);
         if (i % 64 == 63) { /* a fresh one */
             ualarm(0, 0);
             munmap(m.run, 4096);
@@ -516,6 +594,10 @@ static void fuzz(unsigned long rounds)
             close(m.device);
             m = machine_make();
             alarmed = m.run;
+            since = spent_add(&spent[7], since);
+        }
+        if (i % 1000 == 999) {
+            spent_print(i + 1, worked, spent);
         }
     }
     printf("FUZZED %lu, %lu worked\n", rounds, worked);
@@ -771,6 +853,8 @@ int main(int argc, char **argv)
         guests();
     } else if (strcmp(what, "hold") == 0) {
         hold();
+    } else if (strcmp(what, "storm") == 0) {
+        storm();
     } else if (strcmp(what, "memory") == 0) {
         memory();
     } else if (strcmp(what, "unlocked") == 0) {
@@ -783,7 +867,7 @@ int main(int argc, char **argv)
         seed = strtoull(argv[3], NULL, 0) | 1;
         fuzz(strtoul(argv[2], NULL, 0));
     } else {
-        fprintf(stderr, "usage: driver_try guest|hold|memory|unlocked|touch|kvm|fuzz N SEED\n");
+        fprintf(stderr, "usage: driver_try guest|hold|storm|memory|unlocked|touch|kvm|fuzz N SEED\n");
         return 2;
     }
     return 0;
