@@ -25,7 +25,7 @@ from harness import PATIENCE, Failure, Skip, check, need, note, run as run_progr
 MODULES = ("irqbypass", "kvm", "kvm-intel")
 BIOS, VGABIOS = "/usr/share/bochs/BIOS-bochs-latest", "/usr/share/bochs/VGABIOS-lgpl-latest"
 IPS = 200000000
-APPEND = ("console=ttyS0 quiet mitigations=off nokaslr no_timer_check tsc=reliable clocksource=tsc panic=-1 "
+APPEND = ("console=ttyS0 quiet mitigations=off nokaslr no_timer_check tsc=reliable clocksource=tsc panic=-1 idle=halt "
           "tsc_early_khz=%d" % (IPS // 1000))
 PLAN_ADDRESS, PLAN_SECTORS = 0x10000, 8  # as in bochs_boot.S
 INITRD_ADDRESS = 256 << 20
