@@ -17,7 +17,7 @@ import shutil
 
 import testbed
 import images
-from harness import run as run_program, test
+from harness import BUILD, run as run_program, test
 
 
 def by_hand(case):
@@ -141,6 +141,78 @@ make() { # CPUS APPEND
         --append "console=ttyS0 no_timer_check $2" --serial /tmp/serial
     ringctl start m
 }
+"""
+
+# Machines with tests/cpu/bare/carry.c, which looks after all that it has and counts aloud: seconds where Debian takes minutes.
+CARRY = """
+carry() { # CPUS: one of the library
+    ringctl create m --memory 64 --cpus $1 --engine ${engine:-kvm} --kernel /bare/carry --initrd /dev/null --append "" --serial /tmp/serial
+    ringctl start m
+}
+carry_alone() { # CPUS SERIAL: one of nobody's; $pid
+    ringside-monitor -e driver -m 64 -c $1 -k /bare/carry -i /dev/null -a "" -s file:$2 2> /dev/null & pid=$!
+}
+counted() { # SERIAL NUMBER: it gets so far, and all is there
+    i=0; while ! grep -q "COUNT $2 " $1 2>/dev/null && [ $i -lt 600 ]; do i=$((i+1)); usleep 50000; done
+    grep "COUNT $2 " $1
+    if grep "carry.c" $1; then return 1; fi
+}
+counts() { # SERIAL: how far it is
+    sed -n '$s/COUNT \\([0-9]*\\).*/\\1/p' $1
+}
+"""
+CARRY_FILE = {"/bare/carry": os.path.join(os.path.abspath(BUILD), "tests/cpu/carry.elf")}
+
+# Two machines, each on a processor of its own; both go on while the other does.
+CARRY_TWO = """
+rm -f /tmp/serial*
+for n in 1 2; do
+    carry_alone 1 /tmp/serial$n; taskset -ap $n $pid > /dev/null; eval pid$n=$pid
+done
+counted /tmp/serial1 20; counted /tmp/serial2 20
+counted /tmp/serial1 $(($(counts /tmp/serial1) + 5)); counted /tmp/serial2 $(($(counts /tmp/serial2) + 5))
+kill $pid1 $pid2; wait $pid1 || true; wait $pid2 || true
+echo BOTH COUNTED
+"""
+
+# Killed, with two CPUs: as it starts, when the guest has begun, and in the middle of a suspension. Each time the module is free within a second
+# and no page of its guests is left; in the end both processors run guests, and the memory is there: the guest has 4 MiB and more.
+CARRY_KILLED = """
+figures() { echo $(cat /sys/kernel/debug/ringside/pages_4k) $(cat /sys/kernel/debug/ringside/pages_2m); }
+free() { usleep 500000; echo 3 > /proc/sys/vm/drop_caches; sed -n 's/^MemFree: *\\([0-9]*\\) kB/\\1/p' /proc/meminfo; }
+killed() { # PID
+    echo "KILLED with pages $(figures), $(cat /sys/module/ringside/refcnt) references"
+    kill -9 $1; wait $1 || true
+    i=0; while [ $(cat /sys/module/ringside/refcnt) != 0 ] && [ $i -lt 50 ]; do i=$((i+1)); usleep 20000; done
+    [ "$(figures)" = "0 0" ]; rmmod ringside; pinned; clean
+    insmod /lib/ringside.ko $options
+}
+mount -t debugfs d /sys/kernel/debug 2>/dev/null || true
+echo 1000000 > /proc/sys/vm/percpu_pagelist_high_fraction # else processors keep some 20 MiB of free pages, now and then
+carry_alone 2 /tmp/serial1; counted /tmp/serial1 1; killed $pid; before=$(free)
+for after in 20000 50000 100000 150000 200000 250000 300000; do
+    carry_alone 2 /tmp/serial1; usleep $after; killed $pid
+done
+for number in 1 2 10; do
+    rm /tmp/serial1; carry_alone 2 /tmp/serial1; counted /tmp/serial1 $number; killed $pid
+done
+for after in 50000 150000; do
+    rm -f /tmp/serial; carry 2; counted /tmp/serial 1
+    ringctl suspend m & usleep $after; killed $(cat $folder/lock); wait
+    rm -rf $folder
+done
+after=$(free); echo "FREE $before $after"; [ $after -gt $((before - 4096)) ]
+taskset 1 driver_try guest | tail -1; taskset 2 driver_try guest | tail -1
+"""
+
+# In the middle of everything from one engine to the next; the modules of both are loaded.
+CARRY_ENGINES = """
+rm -rf $folder; rm -f /tmp/serial*; carry 2; counted /tmp/serial 3
+for next in kvm driver translate kvm translate driver; do
+    ringctl suspend m; number=$(counts /tmp/serial)
+    under $next; counted /tmp/serial $((number + 1)); counted /tmp/serial $((number + 4))
+done
+ringctl stop --force m
 """
 
 # The file with the guest's memory loses all but its first MiB: what the guest touches then, the host cannot give.

@@ -16,7 +16,7 @@ import subprocess
 import testbed  # first: it knows where the others are
 import images
 from harness import BUILD, check, main, note, test
-from scripts import BOOT, CLEAN, DISK, GRUB, LEAK, LIBRARY, MISSING, TIMES, by_hand, debian_disk, with_disk
+from scripts import BOOT, CARRY, CARRY_ENGINES, CARRY_FILE, CARRY_KILLED, CARRY_TWO, CLEAN, DISK, GRUB, LEAK, LIBRARY, MISSING, TIMES, by_hand, debian_disk, with_disk
 
 TRY = os.path.join(os.path.abspath(BUILD), "tests/testbed/driver_try")
 KVM = ("irqbypass", "kvm", "ccp", "kvm-amd")
@@ -29,7 +29,7 @@ pinned; clean; rmmod ringside; clean
 def run(bench, script, *, modules=("ringside",), files=None, **how):
     files = {"/lib/ringside.ko": testbed.driver_module(), "/bin/driver_try": TRY, **(files or {})}
     threads = os.environ.get("RINGSIDE_THREADS", "single")
-    return testbed.run(bench, LIBRARY + CLEAN + script, modules=modules, files=files, threads=threads, **how)
+    return testbed.run(bench, LIBRARY + CLEAN + CARRY + script, modules=modules, files=files, threads=threads, **how)
 
 
 @test
@@ -134,8 +134,26 @@ def apics_and_two_processors_bare(bench):
     """ + CLEAN_END, files={"/machine": os.path.join(os.path.abspath(BUILD), "tests/cpu/machine.elf")}, seconds=200)
 
 
+@test
+def killed_monitor_leaves_nothing(bench):
+    """Neither a page nor a processor that hangs, whenever it is; the module can go each time."""
+    run(bench, CARRY_KILLED + CLEAN_END, cpus=2, files=CARRY_FILE, seconds=40).expect("FREE", "GUESTS OK")
+
+
+@test
+def two_small_machines_at_once(bench):
+    run(bench, CARRY_TWO + CLEAN_END, cpus=2, files=CARRY_FILE, seconds=30).expect("BOTH COUNTED")
+
+
+@test
+def from_engine_to_engine(bench):
+    """With two CPUs, on one processor of the testbed."""
+    run(bench, CARRY_ENGINES + "sleep 0.3" + CLEAN_END, modules=KVM + ("ringside",), files=CARRY_FILE, seconds=60).expect(
+        "UNDER kvm", "UNDER translate", "UNDER driver")
+
+
 @by_hand
-def killed_monitor_leaves_nothing_and_busy_module_stays(bench):
+def killed_debian_leaves_nothing_and_busy_module_stays(bench):
     run(bench, """
         make 2 "quiet do=count"
         await "COUNT 2[^0-9]"
@@ -229,7 +247,7 @@ def pauses_do_no_harm(bench):
 
 
 @by_hand
-def from_engine_to_engine(bench):
+def debian_from_engine_to_engine(bench):
     run(bench, """
         make 2 "quiet do=count"
         await "COUNT 3[^0-9]"; ringctl suspend m; tail -1 /tmp/serial

@@ -8,16 +8,18 @@ guest would never end. So the module is loaded with turn_limit here, which ends 
 """
 import functools
 import os
+import re
 
 import testbed  # first: it knows where the others are
 import bochs
 from harness import BUILD, check, main, note, test
-from scripts import BOOT, CLEAN, LIBRARY, by_hand
+from scripts import BOOT, CARRY, CARRY_ENGINES, CARRY_FILE, CARRY_KILLED, CARRY_TWO, CLEAN, LIBRARY, by_hand
 
 TRY = os.path.join(os.path.abspath(BUILD), "tests/testbed/driver_try")
-LOAD = "insmod /lib/ringside.ko turn_limit=100000\n"
+LOAD = "insmod /lib/ringside.ko $options\n"
 ALICE = "echo alice:x:1000:1000::/tmp:/bin/sh >> /etc/passwd; chmod 666 /dev/ringside\n"
 HOLD = """
+options=turn_limit=100000
 hold() { # WHAT PROCESSOR: driver_try WHAT runs there
     rm -f /tmp/said
     taskset $2 driver_try $1 > /tmp/said & holder=$!
@@ -46,7 +48,7 @@ PROGRAMS = {
     """,
     "memory": "mount -t debugfs d /sys/kernel/debug; driver_try memory; pinned; clean",
     "fuzz": """
-        su alice -c "driver_try fuzz 700 1" & su alice -c "driver_try fuzz 700 2"; wait $!
+        su alice -c "driver_try fuzz 5000 1" & one=$!; su alice -c "driver_try fuzz 5000 17"; wait $one
         pinned; clean
     """,
     "busy": """
@@ -65,6 +67,9 @@ PROGRAMS = {
         echo 0 > $cpu; hold hold 1; echo 1 > $cpu; taskset 2 driver_try guest | tail -1
         drop; pinned; clean
     """,
+    "storm": "hold storm 2; kill $holder; wait $holder || true; hold storm 2; drop; pinned; clean",
+    "two": CARRY_TWO + "pinned; clean",
+    "killed": CARRY_KILLED + "pinned; clean",
     "kvm": """
         for module in irqbypass kvm kvm-intel; do insmod /lib/$module.ko; done
         hold hold 1; refused driver_try kvm; refused ringside-monitor -e kvm -k /guest/vmlinux; drop
@@ -78,13 +83,13 @@ PROGRAMS = {
 
 
 def run(bench, programs, **how):
-    return bochs.run(bench, {name: LIBRARY + CLEAN + HOLD + script for name, script in programs.items()},
-                     files={"/lib/ringside.ko": testbed.driver_module(), "/bin/driver_try": TRY}, **how)
+    return bochs.run(bench, {name: LIBRARY + CLEAN + CARRY + HOLD + script for name, script in programs.items()},
+                     files={"/lib/ringside.ko": testbed.driver_module(), "/bin/driver_try": TRY, **CARRY_FILE}, **how)
 
 
 @functools.cache
 def short_ones(bench):
-    return run(bench, PROGRAMS, cpus=2, modules=(), seconds=150)
+    return run(bench, PROGRAMS, cpus=2, modules=(), seconds=200)
 
 
 first = []  # the first case's bench: the run's folder is in it
@@ -113,7 +118,8 @@ def memory_is_the_processs(bench):
 
 @test
 def random_calls_leave_the_log_clean(bench):
-    program(bench, "fuzz").expect("FUZZED 700")
+    log = program(bench, "fuzz").expect().log
+    check(log.count("FUZZED 5000") == 2, log)
 
 
 @test
@@ -124,6 +130,24 @@ def busy_module_stays_and_the_hosts_nmis_arrive(bench):
 @test
 def processors_come_and_go(bench):
     program(bench, "hotplug").expect("GUESTS OK")
+
+
+@test
+def exceptions_without_end_can_be_stopped(bench):
+    program(bench, "storm").expect("HOLDING")
+
+
+@test
+def two_machines_at_once(bench):
+    program(bench, "two").expect("BOTH COUNTED")
+
+
+@test
+def killed_monitor_leaves_nothing(bench):
+    """Neither a page nor a processor that hangs, whenever it is; the module can go each time."""
+    log = program(bench, "killed").log
+    note("\n".join(re.findall(r"^(?:KILLED|FREE) .*", log, re.M)))
+    program(bench, "killed").expect("GUESTS OK")
 
 
 @test
@@ -161,7 +185,17 @@ def debian_boots_under_kvm(bench):
 
 
 @by_hand
-def two_machines_at_once(bench):
+def from_engine_to_engine(bench):
+    """Of two runs one went through in 25 s, and one stood still, with all of Bochs's computer, when the driver had taken over from
+    KVM for the first time. Why is not known."""
+    result = alone(bench, """
+        for module in irqbypass kvm kvm-intel; do insmod /lib/$module.ko; done
+    """ + CARRY_ENGINES + "usleep 300000", modules=(), cpus=2, seconds=150)
+    result.expect("UNDER kvm", "UNDER translate", "UNDER driver")
+
+
+@by_hand
+def two_debians_at_once(bench):
     alone(bench, """
         for n in 1 2; do
             ringside-monitor -e driver -m 128 -k /guest/vmlinux -i /guest/initrd --timeout 200 \\
@@ -174,7 +208,7 @@ def two_machines_at_once(bench):
 
 
 @by_hand
-def from_engine_to_engine(bench):
+def debian_from_engine_to_engine(bench):
     alone(bench, """
         make 1 "quiet do=count"
         await "COUNT 3[^0-9]"; ringctl suspend m; tail -1 /tmp/serial
@@ -188,16 +222,6 @@ def from_engine_to_engine(bench):
         await "COUNT 15[^0-9]"; absent "MEMORY CHANGED"; tail -1 /tmp/serial
         ringctl stop --force m; usleep 300000
     """, seconds=900).expect("UNDER kvm", "UNDER translate")
-
-
-@by_hand
-def killed_monitor_leaves_nothing(bench):
-    alone(bench, """
-        make 2 "quiet do=count"
-        await "COUNT 2[^0-9]"
-        refused rmmod ringside
-        kill -9 $(cat $folder/lock); usleep 500000
-    """, modules=(), cpus=2, seconds=500).expect()
 
 
 main()
