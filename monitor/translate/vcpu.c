@@ -787,7 +787,7 @@ static struct engine *translate_create(const struct engine_config *config, GErro
 {
     options_parse(config->options);
     if (!translate_options.cache_size) { /* for the whole machine; its records take as much again */
-        translate_options.cache_size = CLAMP(52 / MAX(config->cpus, 1), 6, 52) << 20;
+        translate_options.cache_size = CLAMP(48 / MAX(config->cpus, 1), 6, 48) << 20;
     }
     struct translate *t = g_new0(struct translate, 1);
     t->ops = &translate_engine;
