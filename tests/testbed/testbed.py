@@ -94,7 +94,7 @@ def driver_module():
     folder = tempfile.mkdtemp(prefix="rg-driver-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     shutil.copytree(os.path.join(HERE, "../../driver"), folder, dirs_exist_ok=True)
-    run_program("make", "-C", folder, "KDIR=" + headers)
+    run_program("make", "-C", folder, "KERNELRELEASE=" + version, "KDIR=" + headers, "modules")  # as DKMS does
     return folder + "/ringside.ko"
 
 
