@@ -157,8 +157,8 @@ counted() { # SERIAL NUMBER: it gets so far, and all is there
     grep "COUNT $2 " $1
     if grep "carry.c" $1; then return 1; fi
 }
-counts() { # SERIAL: how far it is
-    sed -n '$s/COUNT \\([0-9]*\\).*/\\1/p' $1
+counts() { # SERIAL: how far it is. What is on its way may be cut in two by a suspension: in the next file it counts from two on
+    sed -n 's/.*COUNT \\([0-9]*\\) CPUS.*/\\1/p' $1 | tail -1
 }
 """
 CARRY_FILE = {"/bare/carry": os.path.join(os.path.abspath(BUILD), "tests/cpu/carry.elf")}
@@ -210,7 +210,7 @@ CARRY_ENGINES = """
 rm -rf $folder; rm -f /tmp/serial*; carry 2; counted /tmp/serial 3
 for next in kvm driver translate kvm translate driver; do
     ringctl suspend m; number=$(counts /tmp/serial)
-    under $next; counted /tmp/serial $((number + 1)); counted /tmp/serial $((number + 4))
+    under $next; counted /tmp/serial $((number + 2)); counted /tmp/serial $((number + 5))
 done
 ringctl stop --force m
 """

@@ -145,9 +145,9 @@ def two_small_machines_at_once(bench):
     run(bench, CARRY_TWO + CLEAN_END, cpus=2, files=CARRY_FILE, seconds=30).expect("BOTH COUNTED")
 
 
-@by_hand
+@test
 def from_engine_to_engine(bench):
-    """With two CPUs, on one processor of the testbed. 20 to 30 s; of three runs one stood still, beside other work. Why is not known."""
+    """With two CPUs, on one processor of the testbed."""
     run(bench, CARRY_ENGINES + "sleep 0.3" + CLEAN_END, modules=KVM + ("ringside",), files=CARRY_FILE, seconds=60).expect(
         "UNDER kvm", "UNDER translate", "UNDER driver")
 

@@ -186,8 +186,8 @@ def debian_boots_under_kvm(bench):
 
 @by_hand
 def from_engine_to_engine(bench):
-    """Of two runs one went through in 25 s, and one stood still, with all of Bochs's computer, when the driver had taken over from
-    KVM for the first time. Why is not known."""
+    """25 s on a quiet machine; by hand for its boot of Bochs. One of two early runs did not end: probably since a line was cut
+    in two by a suspension, which stopped it on AMD as well."""
     result = alone(bench, """
         for module in irqbypass kvm kvm-intel; do insmod /lib/$module.ko; done
     """ + CARRY_ENGINES + "usleep 300000", modules=(), cpus=2, seconds=150)
