@@ -1035,8 +1035,10 @@ static void *resolve(struct vcpu *v, bool quick)
     }
     unsigned mode = mode_intern(v, flags, cs_base);
     unsigned slot = jump_slot_for(v, mode);
+    /* An empty entry looks like rip ~0. */
     const struct jump_entry *entry = &v->jump[slot][jump_index(v->rip)];
-    if (quick && entry->tag == ~v->rip && !(flags & (MODE_STEP | MODE_TF | MODE_DEBUG))) {
+    if (quick && v->rip != ~0ull && entry->tag == ~v->rip &&
+        !(flags & (MODE_STEP | MODE_TF | MODE_DEBUG))) {
         v->shadow = false;
         v->flags_sys &= ~(uint64_t)FLAG_RF;
         v->resolved = NULL;

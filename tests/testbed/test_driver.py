@@ -189,7 +189,7 @@ def used_by_name_only(bench):
         make 1 "quiet do=wait"; ringctl info m; ringctl stop --force m
         sed -i s/engine=driver/engine=auto/ $folder/machine.ini
         ringctl start m; ringctl info m; ringctl stop --force m
-    """ + CLEAN_END).expect("It is on trial", "engine         driver", "engine         translate")
+    """ + CLEAN_END).expect("It is on trial", "engine           driver", "engine           translate")
 
 
 @by_hand
@@ -210,7 +210,7 @@ def firmware_and_grub(bench):
 def debian_boots_from_its_disk(bench):
     disk = with_disk(debian_disk(), ("ringside",))
     run(bench, DISK + CLEAN_END, memory=2048, seconds=300, **disk).expect(
-        "engine         driver", "Linux version", "debian login:", "Power down")
+        "engine           driver", "Linux version", "debian login:", "Power down")
 
 
 @by_hand

@@ -25,7 +25,7 @@ def chosen_by_itself(bench):
     testbed.run(bench, LIBRARY + """make 1 "quiet do=wait"; ringctl stop --force m
         sed -i s/engine=kvm/engine=auto/ $folder/machine.ini
         ringctl start m; ringctl info m; ringctl stop --force m
-    """).expect("engine         kvm")
+    """).expect("engine           kvm")
 
 
 @test
@@ -133,7 +133,7 @@ def memory_that_is_missing_pauses_the_machine(bench):
 def debian_boots_from_its_disk(bench):
     testbed.run(bench, LIBRARY + "engine=kvm\n" + DISK, memory=2048, seconds=300,
                 **with_disk(debian_disk(), testbed.MODULES)).expect(
-        "engine         kvm", "Linux version", "debian login:", "Power down")
+        "engine           kvm", "Linux version", "debian login:", "Power down")
 
 
 def qemu_files():
