@@ -5,339 +5,10 @@
  * outside for the rest.
  */
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include "cache.h"
 #include "vcpu.h"
 #include "window.h"
-
-/* --- the cache --- */
-
-static bool cache_map(struct code_cache *c, size_t size)
-{
-    int fd = memfd_create("ringside-code", MFD_CLOEXEC);
-    if (fd < 0 || ftruncate(fd, size) < 0) {
-        if (fd >= 0) {
-            close(fd);
-        }
-        return false;
-    }
-    c->rw = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    c->rx = mmap(NULL, size, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
-    close(fd);
-    return c->rw != MAP_FAILED && c->rx != MAP_FAILED;
-}
-
-static void *lazy_map(size_t size)
-{
-    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-                   -1, 0);
-    return p == MAP_FAILED ? NULL : p;
-}
-
-struct code_cache *cache_new(size_t size)
-{
-    struct code_cache *c = g_malloc0(sizeof *c);
-    bool ok = cache_map(c, size);
-    c->size = size;
-    c->regions = size / CACHE_REGIONS < 4 * BLOCK_ROOM ? 8 : CACHE_REGIONS;
-    c->page_pool = lazy_map(PAGE_POOL * sizeof *c->page_pool);
-    ok &= c->page_pool != NULL;
-    for (unsigned i = 0; i < c->regions; i++) {
-        struct region *r = &c->region[i];
-        r->blocks_max = size / c->regions / 96;
-        r->sites_max = size / c->regions / 8;
-        r->blocks = lazy_map(r->blocks_max * sizeof *r->blocks);
-        r->sites = lazy_map(r->sites_max * sizeof *r->sites);
-        r->window_sites_max = size / c->regions / 32;
-        r->window_sites = lazy_map(r->window_sites_max * sizeof *r->window_sites);
-        r->fixes_max = size / c->regions / 12;
-        r->fixes = lazy_map(r->fixes_max * sizeof *r->fixes);
-        r->links_max = size / c->regions / 64;
-        r->links = lazy_map(r->links_max * sizeof *r->links);
-        ok &= r->blocks && r->sites && r->window_sites && r->links && r->fixes;
-    }
-    if (!ok) {
-        g_free(c); /* the machine does not start: what was mapped goes with the process */
-        return NULL;
-    }
-    return c;
-}
-
-void cache_free(struct code_cache *c)
-{
-    if (!c) {
-        return;
-    }
-    munmap(c->rw, c->size);
-    munmap(c->rx, c->size);
-    munmap(c->page_pool, PAGE_POOL * sizeof *c->page_pool);
-    for (unsigned i = 0; i < c->regions; i++) {
-        munmap(c->region[i].blocks, c->region[i].blocks_max * sizeof *c->region[i].blocks);
-        munmap(c->region[i].sites, c->region[i].sites_max * sizeof *c->region[i].sites);
-        munmap(c->region[i].window_sites,
-               c->region[i].window_sites_max * sizeof *c->region[i].window_sites);
-        munmap(c->region[i].fixes, c->region[i].fixes_max * sizeof *c->region[i].fixes);
-        munmap(c->region[i].links, c->region[i].links_max * sizeof *c->region[i].links);
-    }
-    g_free(c->scratch);
-    g_free(c);
-}
-
-static unsigned jump_index(uint64_t rip)
-{
-    uint64_t crc = 0;
-    __asm__("crc32q %1, %0" : "+r"(crc) : "r"(rip));
-    return crc & (JUMP_SIZE - 1);
-}
-
-/* An empty entry looks like rip ~0: while the one in that one's place is empty, its code looks
- * again. */
-static void jump_guard(struct vcpu *v, unsigned slot)
-{
-    struct jump_entry *entry = &v->jump[slot][jump_index(~0ull)];
-    if (!entry->tag) {
-        entry->code = v->cache->thunk_indirect;
-    }
-}
-
-static void jump_slot_clear(struct vcpu *v, unsigned slot)
-{
-    struct jump_log *log = &v->jump_log[slot];
-    for (unsigned i = 0; i < log->used; i++) {
-        v->jump[slot][log->entry[i].index].tag = 0;
-    }
-    uint64_t *p = (uint64_t *)log->bucket, n = sizeof log->bucket / 8;
-    if (log->used) {
-        __asm__ volatile("rep stosq" : "+D"(p), "+c"(n) : "a"(0) : "memory");
-    }
-    log->used = 0;
-    log->nonglobal = false;
-    jump_guard(v, slot);
-}
-
-static void jump_clear(struct vcpu *v)
-{
-    for (unsigned s = 0; s < JUMP_SLOTS; s++) {
-        jump_slot_clear(v, s);
-        v->jump_owner[s] = 0;
-        v->jump_used[s] = 0;
-    }
-}
-
-static void region_reset(struct code_cache *c, unsigned i, enum code_class owner)
-{
-    struct region *r = &c->region[i];
-    size_t start = c->start + i * c->region_size;
-    r->owner = owner;
-    r->used = start;
-    r->end = r->cold = start + (c->region_size / 16 * c->hot_share[owner] & ~63ul);
-    r->cold_end = start + c->region_size;
-    r->blocks_count = r->sites_count = r->window_sites_count = r->links_count = r->fixes_count = 0;
-}
-
-/* Forgets every translation. */
-void cache_flush(struct vcpu *v)
-{
-    struct code_cache *c = v->cache;
-    for (unsigned i = 0; i < BLOCK_HASH; i++) {
-        for (unsigned k = 0; k < BLOCK_WAYS; k++) {
-            c->hash[i][k] = 0;
-        }
-    }
-    for (unsigned i = 0; i < MOVABLE_SETS; i++) {
-        for (unsigned k = 0; k < MOVABLE_WAYS; k++) {
-            c->movable[i][k] = 0;
-        }
-    }
-    for (size_t i = 0; i < c->page_pool_used; i++) {
-        engine_release_page(v, c->page_pool[i].page);
-    }
-    for (unsigned i = 0; i < 4096; i++) {
-        c->pages[i] = NULL;
-    }
-    c->region_size = (c->size - c->start) / c->regions & ~63ul;
-    c->page_pool_used = 0;
-    c->fillings = c->kernel_filled = 0;
-    for (unsigned i = 0; i < CODE_CLASSES; i++) {
-        c->filling[i] = NO_REGION;
-        c->hot_share[i] = 7;
-    }
-    for (unsigned i = 0; i < c->regions; i++) {
-        region_reset(c, i, CODE_USER);
-        c->region[i].since = 0;
-    }
-    c->modes_count = 0;
-    v->relearn = NULL;
-    c->flushes++;
-    for (unsigned i = 0; i < RESOLVED_SIZE; i++) {
-        v->recent[i].block = NULL;
-    }
-    jump_clear(v);
-    for (unsigned i = 0; i < LINKED_PAGES; i++) {
-        v->linked[i] = (struct linked_page){0};
-    }
-    v->linked_count = v->linked_local = 0;
-}
-
-static bool region_full(const struct region *r)
-{
-    return r->used + BLOCK_ROOM > r->end || r->cold + BLOCK_ROOM > r->cold_end ||
-           r->sites_count + 1024 > r->sites_max ||
-           r->window_sites_count + 256 > r->window_sites_max ||
-           r->links_count + BLOCK_MAX_INSTRUCTIONS + 2 > r->links_max ||
-           r->fixes_count + FIXES_MAX > r->fixes_max || r->blocks_count + 1 >= r->blocks_max;
-}
-
-struct block *block_find_host(struct code_cache *c, uint32_t offset)
-{
-    if (offset < c->start || (offset - c->start) / c->region_size >= c->regions) {
-        return NULL;
-    }
-    const struct region *r = &c->region[(offset - c->start) / c->region_size];
-    bool cold = offset >= r->end;
-    size_t low = 0, high = r->blocks_count;
-    while (low < high) {
-        size_t mid = (low + high) / 2;
-        if ((cold ? r->blocks[mid].cold_end : r->blocks[mid].code_end) <= offset) {
-            low = mid + 1;
-        } else {
-            high = mid;
-        }
-    }
-    if (low < r->blocks_count && (cold ? r->blocks[low].cold : r->blocks[low].code) <= offset) {
-        return &r->blocks[low];
-    }
-    return NULL;
-}
-
-/* --- modes and the jump table --- */
-
-/* A new mode gets the slot that has not been used for the longest time: those that alternate, such
- * as kernel and user code, have one each. */
-static unsigned jump_slot_choose(const struct vcpu *v)
-{
-    unsigned slot = 0;
-    for (unsigned s = 1; s < JUMP_SLOTS; s++) {
-        slot = v->jump_used[s] < v->jump_used[slot] ? s : slot;
-    }
-    return slot;
-}
-
-static unsigned mode_intern(struct vcpu *v, uint32_t flags, uint32_t cs_base)
-{
-    struct code_cache *c = v->cache;
-    const struct mode_key *last = &c->modes[c->mode_last];
-    if (c->mode_last < c->modes_count && last->flags == flags && last->cs_base == cs_base) {
-        return c->mode_last;
-    }
-    for (unsigned i = 0; i < c->modes_count; i++) {
-        if (c->modes[i].flags == flags && c->modes[i].cs_base == cs_base) {
-            return c->mode_last = i;
-        }
-    }
-    if (c->modes_count == sizeof c->modes / sizeof *c->modes) {
-        cache_flush(v);
-    }
-    c->modes[c->modes_count] = (struct mode_key){flags, cs_base, jump_slot_choose(v)};
-    return c->modes_count++;
-}
-
-/* A mode always uses the same slot, which its code knows. The slot is emptied when another mode
- * takes it over, which is safe because every change of mode passes through block_resolve. */
-unsigned jump_slot_for(struct vcpu *v, uint32_t mode_number)
-{
-    unsigned s = v->cache->modes[mode_number].slot;
-    v->jump_used[s] = v->count.resolved;
-    if (v->jump_owner[s] != mode_number + 1) {
-        jump_slot_clear(v, s);
-        v->jump_owner[s] = mode_number + 1;
-    }
-    return s;
-}
-
-/* `all`: entries of global pages as well. */
-void jump_flush(struct vcpu *v, bool all)
-{
-    for (unsigned s = 0; s < JUMP_SLOTS; s++) {
-        if (v->jump_log[s].used && (all || v->jump_log[s].nonglobal)) {
-            jump_slot_clear(v, s);
-        }
-    }
-}
-
-static unsigned jump_bucket(uint64_t linear)
-{
-    return (linear >> GUEST_PAGE_SHIFT) * 0x9e3779b97f4a7c15ull >> 52;
-}
-
-/* Forgets entries for rips in [first, end), which are in one page. */
-static void jump_forget(struct vcpu *v, unsigned slot, uint64_t first, uint64_t end)
-{
-    struct jump_log *log = &v->jump_log[slot];
-    for (unsigned i = log->bucket[jump_bucket(first)]; i; i = log->entry[i - 1].next) {
-        uint64_t *t = &v->jump[slot][log->entry[i - 1].index].tag;
-        if (~*t - first < end - first) {
-            *t = 0;
-        }
-    }
-    jump_guard(v, slot);
-}
-
-/* Entries for rips in one page, and for blocks that straddle into it. Tags are rips: outside 64-bit
- * mode the CS base moves them, so everything goes then. */
-void jump_flush_page(struct vcpu *v, uint64_t linear)
-{
-    uint64_t page = linear & ~0xfffull;
-    bool wide = cpu_mode(v) & MODE_LONG;
-    for (unsigned s = 0; s < JUMP_SLOTS; s++) {
-        if (!wide) {
-            jump_slot_clear(v, s);
-        } else if (v->jump_log[s].used) {
-            jump_forget(v, s, page, page + GUEST_PAGE_SIZE);
-            jump_forget(v, s, page - 15, page);
-        }
-    }
-}
-
-static void jump_log_add(struct jump_log *log, uint64_t rip, unsigned index)
-{
-    uint16_t *bucket = &log->bucket[jump_bucket(rip)];
-    log->entry[log->used].index = index;
-    log->entry[log->used].next = *bucket;
-    *bucket = ++log->used;
-}
-
-/* The log is full, most of it of entries that others have replaced since. */
-static void jump_log_renew(struct vcpu *v, unsigned slot)
-{
-    struct jump_log *log = &v->jump_log[slot];
-    uint64_t *p = (uint64_t *)log->bucket, n = sizeof log->bucket / 8;
-    __asm__ volatile("rep stosq" : "+D"(p), "+c"(n) : "a"(0) : "memory");
-    log->used = 0;
-    for (unsigned i = 0; i < JUMP_SIZE; i++) {
-        uint64_t *tag = &v->jump[slot][i].tag;
-        if (*tag && log->used < JUMP_LOG / 2) {
-            jump_log_add(log, ~*tag, i);
-        } else {
-            *tag = 0;
-        }
-    }
-    jump_guard(v, slot);
-}
-
-static void jump_install(struct vcpu *v, unsigned slot, uint64_t rip, void *code, bool global)
-{
-    struct jump_log *log = &v->jump_log[slot];
-    if (log->used == JUMP_LOG) {
-        jump_log_renew(v, slot);
-    }
-    unsigned i = jump_index(rip);
-    v->jump[slot][i] = (struct jump_entry){~rip, code};
-    jump_log_add(log, rip, i);
-    log->nonglobal |= !global;
-}
 
 /* --- pages and invalidation --- */
 
@@ -357,12 +28,6 @@ struct page_blocks *page_find(struct code_cache *c, uint64_t page, bool make)
     return *head = p;
 }
 
-/* Linear and physical addresses often differ by a constant: they must not cancel out. */
-static uint64_t block_key(uint64_t linear, uint64_t page, uint32_t mode)
-{
-    return (linear + page * 31 + mode) * 0x9e3779b97f4a7c15ull;
-}
-
 static unsigned block_hash(uint64_t linear, uint64_t page, uint32_t mode)
 {
     return block_key(linear, page, mode) >> (64 - BLOCK_HASH_BITS);
@@ -378,69 +43,6 @@ static uint64_t key_tag(uint64_t key)
 static struct block *tagged_block(uint64_t entry)
 {
     return (struct block *)(entry & ~(0xffffull << 48));
-}
-
-/* The blocks that may be copied for other linear addresses. */
-static uint32_t *movable_set(struct code_cache *c, uint64_t page, unsigned offset, uint32_t mode)
-{
-    return c->movable[block_key(offset, page, mode) >> (64 - MOVABLE_BITS)];
-}
-
-static uint32_t movable_number(const struct code_cache *c, const struct block *b)
-{
-    unsigned region = (b->code - c->start) / c->region_size;
-    return region << 24 | (b - c->region[region].blocks + 1);
-}
-
-static struct block *movable_block(const struct code_cache *c, uint32_t number)
-{
-    return number ? &c->region[number >> 24].blocks[(number & 0xffffff) - 1] : NULL;
-}
-
-static bool movable_fits(const struct block *b, uint64_t page, unsigned offset, uint32_t mode)
-{
-    return b->page[0] == page && b->first_offset == offset && b->mode == mode;
-}
-
-static const struct block *movable_find(struct code_cache *c, uint64_t page, unsigned offset,
-                                        uint32_t mode)
-{
-    const uint32_t *set = movable_set(c, page, offset, mode);
-    for (unsigned i = 0; i < MOVABLE_WAYS; i++) {
-        const struct block *b = movable_block(c, set[i]);
-        if (b && movable_fits(b, page, offset, mode)) {
-            return b;
-        }
-    }
-    return NULL;
-}
-
-/* The block takes the place of an older one at the same place in the page, else of the oldest. */
-static void movable_add(struct code_cache *c, const struct block *b)
-{
-    uint32_t *set = movable_set(c, b->page[0], b->first_offset, b->mode);
-    unsigned i = 0;
-    for (; i < MOVABLE_WAYS - 1 && set[i]; i++) {
-        if (movable_fits(movable_block(c, set[i]), b->page[0], b->first_offset, b->mode)) {
-            break;
-        }
-    }
-    for (; i > 0; i--) {
-        set[i] = set[i - 1];
-    }
-    set[0] = movable_number(c, b);
-}
-
-static void movable_drop(struct code_cache *c, const struct block *b)
-{
-    uint32_t *set = movable_set(c, b->page[0], b->first_offset, b->mode);
-    uint32_t number = movable_number(c, b);
-    for (unsigned i = 0, found = 0; i < MOVABLE_WAYS; i++) { /* the others move up */
-        found |= set[i] == number;
-        if (found) {
-            set[i] = i + 1 < MOVABLE_WAYS ? set[i + 1] : 0;
-        }
-    }
 }
 
 /* What points to b in the list of this page. */
@@ -490,7 +92,7 @@ static struct resolved *recent_slot(struct vcpu *v, uint64_t linear, uint64_t pa
     return &v->recent[((linear ^ linear >> 13) + (page >> 8) + mode) % RESOLVED_SIZE];
 }
 
-static void block_drop(struct vcpu *v, struct block *b)
+void block_drop(struct vcpu *v, struct block *b)
 {
     struct code_cache *c = v->cache;
     struct resolved *recent = recent_slot(v, b->linear, b->page[0], b->mode);
@@ -512,16 +114,7 @@ static void block_drop(struct vcpu *v, struct block *b)
             ways[i] = i + 1 < BLOCK_WAYS ? ways[i + 1] : 0;
         }
     }
-    unsigned slot = c->modes[b->mode].slot;
-    uint64_t rip =
-        b->linear - (c->modes[b->mode].flags & MODE_LONG ? 0 : c->modes[b->mode].cs_base);
-    if (!(c->modes[b->mode].flags & MODE_LONG)) {
-        rip = (uint32_t)rip;
-    }
-    unsigned i = jump_index(rip);
-    if (v->jump[slot][i].code == c->rx + b->code) {
-        v->jump[slot][i] = (struct jump_entry){0, c->thunk_indirect};
-    }
+    jump_drop(v, b);
 }
 
 void block_forget(struct vcpu *v)
@@ -624,81 +217,6 @@ bool block_invalidate(struct vcpu *v, uint64_t offset, uint64_t len)
     return dropped;
 }
 
-/* The next region is divided between code and slow paths as the last one would have liked to be. */
-static void hot_share_update(struct code_cache *c, enum code_class class)
-{
-    const struct region *r = cache_region(c);
-    size_t start = c->start + c->current * c->region_size;
-    size_t hot = r->used - start, cold = r->cold - r->end;
-    unsigned share = (hot * 16 + cold) / (hot + cold + 1);
-    c->hot_share[class] = share < 5 ? 5 : share > 11 ? 11 : share;
-}
-
-static unsigned region_oldest(const struct code_cache *c, enum code_class class, unsigned *count)
-{
-    unsigned oldest = NO_REGION;
-    *count = 0;
-    for (unsigned i = 0; i < c->regions; i++) {
-        const struct region *r = &c->region[i];
-        if (r->since && r->owner == class) {
-            (*count)++;
-            oldest = oldest == NO_REGION || r->since < c->region[oldest].since ? i : oldest;
-        }
-    }
-    return oldest;
-}
-
-/* The region that `class` shall fill next: one never used; while it has less than its share, the
- * other's oldest; then its own oldest, but for what a kernel has not asked for in a long time. */
-static unsigned region_choose(struct code_cache *c, enum code_class class)
-{
-    unsigned own, other, kernel = c->regions * 7 / 16;
-    unsigned mine = region_oldest(c, class, &own), theirs = region_oldest(c, !class, &other);
-    for (unsigned i = 0; i < c->regions; i++) {
-        if (!c->region[i].since) {
-            return i;
-        }
-    }
-    if (own < (class == CODE_KERNEL ? kernel : c->regions - kernel)) {
-        return theirs;
-    }
-    if (class == CODE_USER && other > 1 && c->fillings - c->kernel_filled > c->regions / 2) {
-        c->kernel_filled = c->fillings;
-        return theirs;
-    }
-    return mine;
-}
-
-/* Makes room: empties an old region. */
-static void cache_advance(struct vcpu *v, enum code_class class)
-{
-    struct code_cache *c = v->cache;
-    if (c->page_pool_used + 8 > PAGE_POOL) {
-        cache_flush(v);
-    }
-    if (c->filling[class] != NO_REGION) {
-        hot_share_update(c, class);
-    }
-    unsigned i = region_choose(c, class);
-    struct region *r = &c->region[i];
-    for (size_t k = 0; k < r->blocks_count; k++) {
-        if (r->blocks[k].valid) {
-            block_drop(v, &r->blocks[k]);
-        }
-    }
-    v->count.regions += r->since != 0;
-    if (c->filling[!class] == i) {
-        c->filling[!class] = NO_REGION;
-    }
-    region_reset(c, i, class);
-    r->since = ++c->fillings;
-    if (class == CODE_KERNEL) {
-        c->kernel_filled = r->since;
-    }
-    c->filling[class] = c->current = i;
-    c->flushes++;
-}
-
 /* This CPU stored to a page that has translations (of some CPU). */
 void code_written(struct vcpu *v, uint8_t *host, unsigned len)
 {
@@ -718,133 +236,6 @@ void code_written(struct vcpu *v, uint8_t *host, unsigned len)
         engine_code_written(v->engine, v, offset, len);
         fpu_load(v);
     }
-}
-
-/* --- where are we --- */
-
-static const struct site *site_find(const struct block *b, uint32_t offset)
-{
-    const struct site *found = NULL;
-    uint16_t at = block_at(b, offset);
-    for (unsigned i = 0; i < b->sites_count && b->sites[i].at <= at; i++) {
-        found = &b->sites[i];
-    }
-    return found;
-}
-
-static const struct site *site_current(struct vcpu *v, struct block **block)
-{
-    uint32_t offset = v->ret_pc - 1 - (uint64_t)v->cache->rx;
-    struct block *b = *block = block_find_host(v->cache, offset);
-    return b ? site_find(b, offset) : NULL;
-}
-
-static uint64_t site_rip(struct vcpu *v, const struct block *b, uint16_t offset)
-{
-    const struct mode_key *m = &v->cache->modes[b->mode];
-    uint64_t linear = b->linear + offset;
-    return m->flags & MODE_LONG ? linear : (uint32_t)(linear - m->cs_base);
-}
-
-void cpu_sync_rip(struct vcpu *v)
-{
-    struct block *b;
-    if (!v->ret_pc) {
-        return;
-    }
-    const struct site *s = site_current(v, &b);
-    if (s) {
-        v->rip = site_rip(v, b, s->guest);
-    }
-    v->ret_pc = 0;
-}
-
-uint64_t cpu_next_rip(struct vcpu *v)
-{
-    struct block *b;
-    const struct site *s = v->ret_pc ? site_current(v, &b) : NULL;
-    return s ? site_rip(v, b, s->guest + s->length) : v->rip;
-}
-
-/* A helper's stores made the running block stale: leave it after this instruction, unless it ends
- * here anyhow. */
-void smc_check(struct vcpu *v)
-{
-    struct block *b;
-    v->smc_exit = 0;
-    const struct site *s = v->ret_pc ? site_current(v, &b) : NULL;
-    if (!s || s->guest + s->length >= b->guest_size) {
-        return;
-    }
-    v->rip = site_rip(v, b, s->guest + s->length);
-    v->ret_pc = 0;
-    cpu_resume(v);
-}
-
-/* --- windows --- */
-
-#define MISSES_PATIENCE 3 /* before a block is made anew for another unit */
-#define MISSES_MAX      8 /* in a window that has the unit but not the page */
-
-/* An access that was planned as `info` says goes to `linear`. `now`: its block does not run on. A
- * block that does is dropped when it has been left, since it must notice writes to its own code. */
-static void window_learn(struct vcpu *v, struct block *b, uint64_t site, uint32_t info,
-                         uint64_t linear, bool now)
-{
-    struct site_hint *h = hint_slot(v, site);
-    int64_t unit = window_unit(v, linear), planned = (int8_t)(info >> INFO_UNIT_SHIFT);
-    bool kernel = v->cpl != 3, leaving = now, other = unit != planned && !(info & INFO_ANY);
-    v->count.window_misses++;
-    if (!kernel && !v->space) {
-        return; /* code from before the address space lost its windows */
-    }
-    if (h->site != site) {
-        *h = (struct site_hint){.site = site, .unit = planned, .any = info & INFO_ANY};
-    }
-    h->misses += h->misses < 255;
-    h->tlb |= !window_offer(v, unit, kernel) || h->misses >= MISSES_MAX;
-    now |= h->tlb || (other && h->misses >= MISSES_PATIENCE);
-    if (other && now) {
-        h->any |= h->changes != 0;
-        h->changes = 1;
-        h->unit = unit;
-        h->misses = 0;
-    }
-    if (b->valid && leaving) {
-        block_drop(v, b);
-    } else if (b->valid && now) {
-        v->relearn = b;
-        v->run = 0;
-    }
-    v->count.relearned += now;
-}
-
-static void window_learn_here(struct vcpu *v, uint64_t linear, uint64_t info, bool now)
-{
-    struct block *b;
-    const struct site *s = site_current(v, &b);
-    if (s) {
-        uint64_t site = (b->linear + s->guest) * 2 + (info & INFO_SECOND ? 1 : 0);
-        window_learn(v, b, site, info, linear, now);
-    }
-}
-
-void helper_window_anchor(struct vcpu *v, uint64_t linear, uint64_t info)
-{
-    window_learn_here(v, linear, info, true);
-    cpu_sync_rip(v);
-    cpu_resume(v);
-}
-
-/* The slow path of a windowed access. */
-uint64_t helper_window_miss(struct vcpu *v, uint64_t linear, uint64_t info)
-{
-    if ((info & INFO_LOOP) && window_unit(v, linear) != (int8_t)(info >> INFO_UNIT_SHIFT)) {
-        helper_window_anchor(v, linear, info);
-    }
-    uint64_t addend = helper_mem_slow(v, linear, info);
-    window_learn_here(v, linear, info, false); /* only if it was no fault */
-    return addend;
 }
 
 /* --- resolving --- */
@@ -1016,12 +407,7 @@ static void *resolve(struct vcpu *v, bool quick)
         cpu_leave(v); /* also stops a guest whose every instruction faults */
     }
     struct code_cache *c = v->cache;
-    enum code_class class = v->cpl == 3 ? CODE_USER : CODE_KERNEL;
-    c->current = c->filling[class];
-    if (c->current == NO_REGION || region_full(cache_region(c)) ||
-        c->page_pool_used + 8 > PAGE_POOL) {
-        cache_advance(v, class);
-    }
+    cache_ready(v);
     uint32_t flags = cpu_mode(v) | (v->soft_step ? MODE_STEP : 0);
     uint64_t linear = v->rip;
     uint32_t cs_base = 0;
@@ -1035,14 +421,13 @@ static void *resolve(struct vcpu *v, bool quick)
     }
     unsigned mode = mode_intern(v, flags, cs_base);
     unsigned slot = jump_slot_for(v, mode);
-    /* An empty entry looks like rip ~0. */
-    const struct jump_entry *entry = &v->jump[slot][jump_index(v->rip)];
-    if (quick && v->rip != ~0ull && entry->tag == ~v->rip &&
-        !(flags & (MODE_STEP | MODE_TF | MODE_DEBUG))) {
+    bool traced = flags & (MODE_STEP | MODE_TF | MODE_DEBUG);
+    void *known = quick && !traced ? jump_look(v, slot, v->rip) : NULL;
+    if (known) {
         v->shadow = false;
         v->flags_sys &= ~(uint64_t)FLAG_RF;
         v->resolved = NULL;
-        return entry->code;
+        return known;
     }
     bool held = v->single_pending;
     if (flags & MODE_TF) {
@@ -1072,7 +457,7 @@ static void *resolve(struct vcpu *v, bool quick)
     v->flags_sys &= ~(uint64_t)FLAG_RF; /* it was for this instruction */
     v->resolved = b;
     void *code = c->rx + place;
-    if (!(flags & (MODE_STEP | MODE_TF | MODE_DEBUG))) {
+    if (!traced) {
         jump_install(v, slot, v->rip, code, global);
     }
     return code;

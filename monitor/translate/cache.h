@@ -156,17 +156,43 @@ struct code_cache {
     uint64_t flushes;
 };
 
+/* Linear and physical addresses often differ by a constant: they must not cancel out. */
+static inline uint64_t block_key(uint64_t linear, uint64_t page, uint32_t mode)
+{
+    return (linear + page * 31 + mode) * 0x9e3779b97f4a7c15ull;
+}
+
+/* cache.c */
 struct code_cache *cache_new(size_t size);
 void cache_free(struct code_cache *cache);
-void cache_flush(struct vcpu *v);
+void cache_flush(struct vcpu *v); /* forgets every translation */
+void cache_ready(struct vcpu *v); /* the current region is one for the code at hand, with room */
+struct block *block_find_host(struct code_cache *cache, uint32_t offset);
 static inline struct region *cache_region(struct code_cache *cache)
 {
     return &cache->region[cache->current];
 }
 void thunks_generate(struct vcpu *v);
 
+/* jump.c */
+unsigned mode_intern(struct vcpu *v, uint32_t flags, uint32_t cs_base);
+unsigned jump_slot_for(struct vcpu *v, uint32_t mode_number);
+void *jump_look(const struct vcpu *v, unsigned slot, uint64_t rip);
+void jump_install(struct vcpu *v, unsigned slot, uint64_t rip, void *code, bool global);
+void jump_drop(struct vcpu *v, const struct block *b);
+void jump_clear(struct vcpu *v);
+
+/* block.c */
+void block_drop(struct vcpu *v, struct block *b);
+struct page_blocks *page_find(struct code_cache *c, uint64_t page, bool make);
+
 /* clone.c: the same code at another linear address. The current region must have room. */
 struct block *block_clone(struct vcpu *v, const struct block *from, uint64_t linear);
+/* One that may be copied, at this place in a page; NULL: none. */
+const struct block *movable_find(struct code_cache *c, uint64_t page, unsigned offset,
+                                 uint32_t mode);
+void movable_add(struct code_cache *c, const struct block *b);
+void movable_drop(struct code_cache *c, const struct block *b);
 
 /* link.c: links between pages hold while the target's page is mapped where it was. */
 void link_detach(struct code_cache *c, struct link *link); /* takes it back */
@@ -186,8 +212,5 @@ void links_drop_local(struct vcpu *v); /* another address space is in force */
  * next page; more bytes are needed. */
 struct block *block_translate_bytes(struct vcpu *v, uint64_t linear, uint32_t mode_number,
                                     const uint8_t *bytes, unsigned room, unsigned page_room);
-/* After a helper whose stores made the running block stale. */
+/* site.c: after a helper whose stores made the running block stale. */
 void smc_check(struct vcpu *v);
-struct page_blocks *page_find(struct code_cache *c, uint64_t page, bool make);
-struct block *block_find_host(struct code_cache *cache, uint32_t offset);
-unsigned jump_slot_for(struct vcpu *v, uint32_t mode_number);

@@ -6,6 +6,72 @@
  */
 #include "cache.h"
 
+/* --- the blocks that may be copied --- */
+
+static uint32_t *movable_set(struct code_cache *c, uint64_t page, unsigned offset, uint32_t mode)
+{
+    return c->movable[block_key(offset, page, mode) >> (64 - MOVABLE_BITS)];
+}
+
+static uint32_t movable_number(const struct code_cache *c, const struct block *b)
+{
+    unsigned region = (b->code - c->start) / c->region_size;
+    return region << 24 | (b - c->region[region].blocks + 1);
+}
+
+static struct block *movable_block(const struct code_cache *c, uint32_t number)
+{
+    return number ? &c->region[number >> 24].blocks[(number & 0xffffff) - 1] : NULL;
+}
+
+static bool movable_fits(const struct block *b, uint64_t page, unsigned offset, uint32_t mode)
+{
+    return b->page[0] == page && b->first_offset == offset && b->mode == mode;
+}
+
+const struct block *movable_find(struct code_cache *c, uint64_t page, unsigned offset,
+                                 uint32_t mode)
+{
+    const uint32_t *set = movable_set(c, page, offset, mode);
+    for (unsigned i = 0; i < MOVABLE_WAYS; i++) {
+        const struct block *b = movable_block(c, set[i]);
+        if (b && movable_fits(b, page, offset, mode)) {
+            return b;
+        }
+    }
+    return NULL;
+}
+
+/* The block takes the place of an older one at the same place in the page, else of the oldest. */
+void movable_add(struct code_cache *c, const struct block *b)
+{
+    uint32_t *set = movable_set(c, b->page[0], b->first_offset, b->mode);
+    unsigned i = 0;
+    for (; i < MOVABLE_WAYS - 1 && set[i]; i++) {
+        if (movable_fits(movable_block(c, set[i]), b->page[0], b->first_offset, b->mode)) {
+            break;
+        }
+    }
+    for (; i > 0; i--) {
+        set[i] = set[i - 1];
+    }
+    set[0] = movable_number(c, b);
+}
+
+void movable_drop(struct code_cache *c, const struct block *b)
+{
+    uint32_t *set = movable_set(c, b->page[0], b->first_offset, b->mode);
+    uint32_t number = movable_number(c, b);
+    for (unsigned i = 0, found = 0; i < MOVABLE_WAYS; i++) { /* the others move up */
+        found |= set[i] == number;
+        if (found) {
+            set[i] = i + 1 < MOVABLE_WAYS ? set[i + 1] : 0;
+        }
+    }
+}
+
+/* --- copying --- */
+
 struct move {
     const struct block *from;
     struct block *to;

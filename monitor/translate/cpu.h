@@ -479,7 +479,7 @@ bool pdptes_load(struct vcpu *v, uint64_t cr3); /* false: reserved bits are set 
 /* Called by translated code. */
 uint64_t helper_mem_slow(struct vcpu *v, uint64_t linear, uint64_t info);
 void helper_mem_finish(struct vcpu *v);
-/* block.c */
+/* site.c */
 uint64_t helper_window_miss(struct vcpu *v, uint64_t linear, uint64_t info);
 _Noreturn void helper_window_anchor(struct vcpu *v, uint64_t linear, uint64_t info);
 uint64_t helper_segment_slow(struct vcpu *v, uint64_t offset, uint64_t info);
@@ -583,14 +583,18 @@ void cpu_enter(struct vcpu *v);            /* from the run loop, returns after c
 /* block.c */
 void *block_resolve(struct vcpu *v); /* host code for v->rip in v's state; raises fetch faults */
 void *block_resolve_for_link(struct vcpu *v); /* the same; the block is in v->resolved */
-void cpu_sync_rip(struct vcpu *v);   /* v->rip := rip of the instruction that called the helper */
-uint64_t cpu_next_rip(struct vcpu *v);
 bool block_invalidate(struct vcpu *v, uint64_t pool_offset, uint64_t len); /* were any dropped? */
 /* Drops the block that the last block_resolve found or made. */
 void block_forget(struct vcpu *v);
 void code_written(struct vcpu *v, uint8_t *host, unsigned len);
+
+/* jump.c */
 void jump_flush(struct vcpu *v, bool kernel);
 void jump_flush_page(struct vcpu *v, uint64_t linear);
+
+/* site.c */
+void cpu_sync_rip(struct vcpu *v); /* v->rip := rip of the instruction that called the helper */
+uint64_t cpu_next_rip(struct vcpu *v);
 
 /* system.c, string.c, legacy.c, fpu.c: instruction helpers, see gen_system.c for their callers. */
 uint64_t cpu_guest_tsc(struct vcpu *v);
