@@ -12,6 +12,11 @@
 #define DOORBELL(n) (0x2000u + 4 * (n))
 #define PORTSC(n)   (0x440u + 16 * ((n)-1))
 
+#define BULK_IN  3u /* device context indices of endpoint 1 IN, 1 OUT, ... */
+#define BULK_OUT 2u
+#define INT_IN   5u
+#define ISOCH_IN 7u
+
 #define DCBAA       0x1000u
 #define COMMANDS    0x2000u
 #define ERST        0x3000u
