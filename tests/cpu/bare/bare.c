@@ -61,7 +61,7 @@ void print_hex(uint64_t value)
     }
 }
 
-static void print_decimal(unsigned value)
+void print_decimal(uint64_t value)
 {
     if (value >= 10) {
         print_decimal(value / 10);

@@ -115,6 +115,7 @@ extern uint8_t stack_ist[], stack_fault[];
 void check_failed(const char *file, unsigned line, const char *what);
 void print(const char *text);
 void print_hex(uint64_t value);
+void print_decimal(uint64_t value);
 _Noreturn void end(unsigned code);
 int main_test(void); /* each program's own */
 

@@ -5,27 +5,8 @@
  * many CPUs as there are up to two, and says COUNT and a number when everything was there once
  * more; what was not is named by file and line, as everywhere.
  */
-#include <stddef.h>
+#include "apic.h"
 
-#include "bare.h"
-
-#define APIC 0xfee00000ull
-enum {
-    EOI = 0xb0,
-    SVR = 0xf0,
-    ICR = 0x300,
-    ICR_HIGH = 0x310,
-    TIMER = 0x320,
-    INITIAL = 0x380,
-    DIVIDE = 0x3e0
-};
-enum {
-    TO_OTHERS = 3 << 18,
-    MODE_INIT = 5 << 8,
-    MODE_SIPI = 6 << 8,
-    ASSERT = 1 << 14,
-    PERIODIC = 1 << 17
-};
 enum { TICK = 0x50, CALL = 0x51, ANSWER = 0x52 };
 enum { LSTAR = 0xc0000082, SFMASK = 0xc0000084, KERNEL_GS = 0xc0000102, EFER = 0xc0000080 };
 
@@ -49,15 +30,8 @@ static void apic_write(unsigned reg, uint32_t value)
 
 static void send(uint32_t to, uint32_t command)
 {
-    apic_write(ICR_HIGH, to << 24);
-    apic_write(ICR, command);
-}
-
-static uint64_t tsc(void)
-{
-    uint32_t low, high;
-    __asm__ volatile("lfence; rdtsc" : "=a"(low), "=d"(high) : : "memory");
-    return (uint64_t)high << 32 | low;
+    apic_write(APIC_ICR_HIGH, to << 24);
+    apic_write(APIC_ICR, command);
 }
 
 static bool on_trap(struct frame *f)
@@ -76,7 +50,7 @@ static bool on_trap(struct frame *f)
     default:
         return false;
     }
-    apic_write(EOI, 0);
+    apic_write(APIC_EOI, 0);
     return true;
 }
 
@@ -195,7 +169,7 @@ static void carry_begin(struct carried *c, uint64_t id)
     for (unsigned i = 0; i < SLICES; i++) {
         slice_write(c, i, 0);
     }
-    apic_write(SVR, 0x1ff);
+    apic_write(APIC_SVR, 0x1ff);
     registers_set(c);
 }
 
@@ -221,32 +195,19 @@ void ap_main(void)
 
 static bool other_start(void)
 {
-    extern uint8_t ap_start[], ap_end[];
     uint32_t r[4];
 
     cpuid(1, 0, r);
     if ((r[1] >> 16 & 0xff) < 2) {
         return false;
     }
-    for (uint8_t *from = ap_start, *to = (uint8_t *)0x8000; from < ap_end;) {
-        *(volatile uint8_t *)to++ = *from++;
-    }
+    ap_code_put();
     send(0, TO_OTHERS | MODE_INIT | ASSERT);
-    send(0, TO_OTHERS | MODE_SIPI | ASSERT | 8);
+    send(0, TO_OTHERS | MODE_SIPI | ASSERT | AP_PAGE);
     while (!other_up) {
         __asm__ volatile("pause");
     }
     return true;
-}
-
-static void print_decimal(uint64_t value)
-{
-    char text[2] = {(char)('0' + value % 10), 0};
-
-    if (value >= 10) {
-        print_decimal(value / 10);
-    }
-    print(text);
 }
 
 static void wait_tick(uint64_t tick)
@@ -281,9 +242,9 @@ int main_test(void)
     trap_hook = on_trap;
     carry_begin(&c, 0);
     other = other_start();
-    apic_write(DIVIDE, 0xb);
-    apic_write(TIMER, PERIODIC | TICK);
-    apic_write(INITIAL, TICK_NS);
+    apic_write(APIC_DIVIDE, 0xb);
+    apic_write(APIC_TIMER, TIMER_PERIODIC | TICK);
+    apic_write(APIC_INITIAL, TICK_NS);
     __asm__ volatile("sti");
     for (;;) {
         wait_tick(ticks + 5);

@@ -4,32 +4,7 @@
  * ringside-monitor with two CPUs. SDM vol. 3, chapters 6, 9 and 11. */
 #include <stddef.h>
 
-#include "bare.h"
-
-#define APIC 0xfee00000ull
-enum {
-    APIC_ID = 0x20,
-    APIC_TPR = 0x80,
-    APIC_PPR = 0xa0,
-    APIC_EOI = 0xb0,
-    APIC_SVR = 0xf0,
-    APIC_ISR = 0x100,
-    APIC_IRR = 0x200,
-    APIC_ICR = 0x300,
-    APIC_ICR_HIGH = 0x310,
-    APIC_TIMER = 0x320,
-    APIC_INITIAL = 0x380,
-    APIC_CURRENT = 0x390,
-    APIC_DIVIDE = 0x3e0
-};
-enum {
-    TO_SELF = 1 << 18,
-    TO_OTHERS = 3 << 18,
-    MODE_NMI = 4 << 8,
-    MODE_INIT = 5 << 8,
-    MODE_SIPI = 6 << 8,
-    ASSERT = 1 << 14
-};
+#include "apic.h"
 
 static volatile unsigned hits[256], order[64], order_count;
 static volatile uint64_t hit_rip[256];
@@ -64,13 +39,6 @@ static void send(uint32_t command)
     apic_write(APIC_ICR, command);
     while (apic_read(APIC_ICR) & 1 << 12) {
     }
-}
-
-static uint64_t tsc(void)
-{
-    uint32_t low, high;
-    __asm__ volatile("lfence; rdtsc" : "=a"(low), "=d"(high) : : "memory");
-    return (uint64_t)high << 32 | low;
 }
 
 static void wait_cycles(uint64_t cycles)
@@ -249,7 +217,7 @@ static void timer(void)
     CHECK(apic_read(APIC_CURRENT) == 0);
     wait_cycles(20000000);
     CHECK(hits[0x54] == 1); /* once */
-    apic_write(APIC_TIMER, 1 << 17 | 0x55);
+    apic_write(APIC_TIMER, TIMER_PERIODIC | 0x55);
     apic_write(APIC_INITIAL, 1000000);
     CHECK(WAIT_FOR(hits[0x55] >= 5));
     apic_write(APIC_INITIAL, 0); /* stops it */
@@ -392,16 +360,13 @@ static void command(unsigned what)
 
 static void start_other(void)
 {
-    extern uint8_t ap_start[], ap_end[];
-    for (uint8_t *from = ap_start, *to = (uint8_t *)0x8000; from < ap_end;) {
-        *(volatile uint8_t *)to++ = *from++;
-    }
+    ap_code_put();
     ap_state = 0;
     send(TO_OTHERS | MODE_INIT | ASSERT);
     wait_cycles(1000000);
     CHECK(!ap_state); /* it waits for the start-up */
-    send(TO_OTHERS | MODE_SIPI | ASSERT | 8);
-    send(TO_OTHERS | MODE_SIPI | ASSERT | 8); /* the second is of no consequence */
+    send(TO_OTHERS | MODE_SIPI | ASSERT | AP_PAGE);
+    send(TO_OTHERS | MODE_SIPI | ASSERT | AP_PAGE); /* the second is of no consequence */
     CHECK(WAIT_FOR(ap_state == 1));
 }
 
