@@ -128,7 +128,8 @@ static bool change_settings(const struct ringctl_machine *machine, const struct 
 
 static bool capture_start(RsMonitorMachine *proxy, const char *path, GError **error)
 {
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    int fd =
+        open(path, O_WRONLY | O_CREAT | O_NONBLOCK | O_CLOEXEC, 0600); /* the monitor empties it */
     g_autoptr(GUnixFDList) fds = NULL;
 
     if (fd < 0) {

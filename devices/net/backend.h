@@ -30,7 +30,8 @@ extern const struct net_backend_ops net_tap_ops;
 /* pcap.c */
 struct pcap;
 struct pcap *pcap_open(const char *path, GError **error);
-struct pcap *pcap_take(int fd, GError **error); /* closes it, also when it fails */
+/* Empties the file; closes it in the end, also when it fails. */
+struct pcap *pcap_take(int fd, GError **error);
 void pcap_write(struct pcap *pcap, const uint8_t *frame, size_t len);
 void pcap_close(struct pcap *pcap); /* NULL is fine */
 

@@ -48,10 +48,12 @@ struct pcap *pcap_open(const char *path, GError **error)
 
 struct pcap *pcap_take(int fd, GError **error)
 {
-    FILE *file = fdopen(fd, "w");
+    FILE *file = ftruncate(fd, 0) == 0 ? fdopen(fd, "w") : NULL;
 
     if (!file) {
+        int why = errno;
         close(fd);
+        errno = why;
     }
     return pcap_new(file, "that was handed over", error);
 }

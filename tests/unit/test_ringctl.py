@@ -79,6 +79,22 @@ def disks_are_added_and_removed(bench):
     m.do("disk", "--remove", "1", status=3)
 
 
+@test
+def captured_only_where_it_can_be(bench):
+    """A file is emptied when packets go to it, and not before."""
+    path, fifo = bench.path("packets.pcap"), bench.path("fifo")
+    os.mkfifo(fifo)
+    for network, status in (("none", 3), ("user", 0)):
+        m = bench.machine(network, memory="64M", network=network)
+        m.start()
+        with open(path, "w") as file:
+            file.write("what was there before, and is longer than the head of such a file")
+        m.do("network", "--capture", path, status=status)
+        check((os.path.getsize(path) == 24) == (status == 0), "%s: %d bytes" % (network, os.path.getsize(path)))
+        m.do("network", "--capture", fifo, status=1)
+        m.do("stop", "--force")
+
+
 def host_flags():
     return open("/proc/cpuinfo").read().split("flags", 1)[1].split("\n", 1)[0].split()
 
