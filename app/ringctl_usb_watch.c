@@ -36,33 +36,29 @@ static int lock_folder(const char *path, int how)
     return fd;
 }
 
-static bool is_listed(GPtrArray *list, const RsUsbDevice *device)
-{
-    for (unsigned i = 0; list && i < list->len; i++) {
-        const RsUsbDevice *other = list->pdata[i];
-        if (!strcmp(other->node, device->node) && !strcmp(other->port, device->port)) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* One process at a time, so that of two machines with the same rule one has the device before the
  * other looks. What could not be connected is new again next time: its permissions may change. */
 static void look(struct watch *w)
 {
     g_autofree char *sockets = g_build_filename(g_get_user_runtime_dir(), "ringside", NULL);
-    int turn = lock_folder(sockets, LOCK_EX);
-    g_autoptr(RsSettings) settings = settings_load(w->machine->folder, NULL);
-    GPtrArray *list = rs_usb_list();
+    g_autoptr(GError) error = NULL;
+    g_autoptr(RsSettings) settings = settings_load(w->machine->folder, &error);
+    GPtrArray *list;
+    int turn;
 
-    for (unsigned i = list->len; settings && i-- > 0;) {
-        if (!is_listed(w->devices, list->pdata[i]) &&
+    if (!settings) { /* what has come is new as long as nobody knows the rules */
+        fprintf(stderr, "%s: No USB device is connected: %s\n", WHO, error->message);
+        return;
+    }
+    turn = lock_folder(sockets, LOCK_EX);
+    list = rs_usb_list();
+    for (unsigned i = list->len; i-- > 0;) {
+        if (!rs_usb_list_has(w->devices, list->pdata[i]) &&
             !ringctl_usb_by_rule(w->proxy, settings, list->pdata[i], WHO)) {
             g_ptr_array_remove_index(list, i);
         }
     }
-    g_clear_pointer(&w->devices, g_ptr_array_unref);
+    g_ptr_array_unref(w->devices);
     w->devices = list;
     if (turn >= 0) {
         close(turn);
@@ -98,7 +94,10 @@ bool ringctl_usb_watch(const struct ringctl_machine *machine, RsMonitorMachine *
     }
     w.loop = g_main_loop_new(NULL, FALSE);
     usb = rs_usb_watch_new();
-    w.devices = now ? NULL : rs_usb_list();
+    w.devices = rs_usb_list();
+    if (now) {
+        g_ptr_array_set_size(w.devices, 0);
+    }
     g_signal_connect_swapped(usb, "changed", G_CALLBACK(look), &w);
     g_signal_connect_swapped(connection, "closed", G_CALLBACK(g_main_loop_quit), w.loop);
     tell_ready();

@@ -272,6 +272,17 @@ GPtrArray *rs_usb_list(void)
     return list;
 }
 
+bool rs_usb_list_has(GPtrArray *list, const RsUsbDevice *device)
+{
+    for (unsigned i = 0; i < list->len; i++) {
+        const RsUsbDevice *other = list->pdata[i];
+        if (!strcmp(other->node, device->node) && !strcmp(other->port, device->port)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 char *rs_usb_why_not(const RsUsbDevice *device)
 {
     const char *why = NULL;

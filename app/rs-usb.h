@@ -33,6 +33,8 @@ typedef struct {
 } RsUsbDevice;
 
 GPtrArray *rs_usb_list(void); /* of RsUsbDevice, by port; root hubs are left out */
+/* Is this one among them, and has not been plugged in anew since? */
+bool rs_usb_list_has(GPtrArray *list, const RsUsbDevice *device);
 RsUsbDevice *rs_usb_device_copy(const RsUsbDevice *device);
 void rs_usb_device_free(RsUsbDevice *device);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(RsUsbDevice, rs_usb_device_free)

@@ -247,17 +247,6 @@ static void receive(RsUsbDesk *self, const RsUsbDevice *device)
     }
 }
 
-static bool is_listed(GPtrArray *list, const RsUsbDevice *device)
-{
-    for (unsigned i = 0; i < list->len; i++) {
-        const RsUsbDevice *other = list->pdata[i];
-        if (!strcmp(other->node, device->node) && !strcmp(other->port, device->port)) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static void devices_changed(RsUsbDesk *self)
 {
     g_autoptr(GPtrArray) old = self->devices;
@@ -265,7 +254,7 @@ static void devices_changed(RsUsbDesk *self)
     self->devices = rs_usb_list();
     tell_changed(self);
     for (unsigned i = 0; i < self->devices->len; i++) {
-        if (!is_listed(old, self->devices->pdata[i])) {
+        if (!rs_usb_list_has(old, self->devices->pdata[i])) {
             receive(self, self->devices->pdata[i]);
         }
     }

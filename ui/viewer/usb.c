@@ -202,17 +202,6 @@ void usb_key(Viewer *v, SDL_Scancode scancode)
 
 /* --- what is plugged in --- */
 
-static bool is_new(Viewer *v, const RsUsbDevice *device)
-{
-    for (unsigned i = 0; i < v->news->devices->len; i++) {
-        const RsUsbDevice *other = v->news->devices->pdata[i];
-        if (!strcmp(other->node, device->node) && !strcmp(other->port, device->port)) {
-            return false;
-        }
-    }
-    return true;
-}
-
 /* No rule has an answer, and the device is one that may go. */
 static bool is_open(Viewer *v, const RsUsbDevice *device)
 {
@@ -229,7 +218,7 @@ static void tell_news(Viewer *v)
     for (unsigned i = 0; i < list->len; i++) {
         const RsUsbDevice *device = list->pdata[i];
         if (v->focused && !v->usb && rs_machine_get_state(v->machine) == RS_MACHINE_RUNNING &&
-            is_new(v, device) && is_open(v, device)) {
+            !rs_usb_list_has(v->news->devices, device) && is_open(v, device)) {
             g_autofree char *text = g_strdup_printf(
                 _("“%s” was plugged in. To connect it press Ctrl+Alt and choose USB."),
                 device->name);
