@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """ringside-viewer from the console, with a stand-in for the monitor: pixels, keys, both kinds of pointer, the bar, leaving,
 a viewer that is killed, and one that cannot start."""
+import contextlib
 import os
 import signal
 import subprocess
@@ -67,6 +68,20 @@ class Viewer(Console):
     def bar_shown(self):
         r, g, b = self.pixel(SIZE[0] // 3, 3)
         return r == g == b and 0x20 < r < 0x30
+
+
+@contextlib.contextmanager
+def viewer_with_usb(rule=None, **fake):
+    """And the computer's USB devices, which are files."""
+    if not fake_usb.is_possible():
+        skip("umockdev is not installed")
+    with Viewer(**fake) as desktop:
+        usb = fake_usb.FakeUsb(desktop.home + "/root")
+        desktop.env.update(usb.env)
+        if rule:
+            with open(desktop.folder + "/machine.ini", "a") as file:
+                file.write("\n[usb]\n%s\n" % rule)
+        yield desktop, usb
 
 
 def shows_the_screen():
@@ -288,11 +303,7 @@ def size_of_the_monitor():
 
 
 def usb_in_the_bar():
-    if not fake_usb.is_possible():
-        skip("umockdev is not installed")
-    with Viewer() as desktop:
-        usb = fake_usb.FakeUsb(desktop.home + "/root")
-        desktop.env.update(usb.env)
+    with viewer_with_usb() as (desktop, usb):
         usb.plug("1-1", 2, "Fake Stick")
         usb.plug("1-2", 3, "Fake Keys", interface=(3, 1, 1), driver="usbhid")
         desktop.open()
@@ -334,13 +345,7 @@ def usb_in_the_bar():
 
 def tells_what_is_plugged_in():
     """For a while, if nothing is settled about it and it is not the computer's own."""
-    if not fake_usb.is_possible():
-        skip("umockdev is not installed")
-    with Viewer(FAKE_ABSOLUTE="1") as desktop:
-        usb = fake_usb.FakeUsb(desktop.home + "/root")
-        desktop.env.update(usb.env)
-        with open(desktop.folder + "/machine.ini", "a") as file:
-            file.write("\n[usb]\nignore=4321:5678\n")
+    with viewer_with_usb(rule="ignore=4321:5678", FAKE_ABSOLUTE="1") as (desktop, usb):
         desktop.open()
         desktop.enter()
         time.sleep(NOTICE)
@@ -408,13 +413,7 @@ def alone():
 
 def usb_rules_alone():
     """Of a machine that the viewer starts: what is there, what comes, and what comes when the viewer has been left."""
-    if not fake_usb.is_possible():
-        skip("umockdev is not installed")
-    with Viewer() as desktop:
-        usb = fake_usb.FakeUsb(desktop.home + "/root")
-        desktop.env.update(usb.env)
-        with open(desktop.folder + "/machine.ini", "a") as file:
-            file.write("\n[usb]\nconnect=4321:5678\n")
+    with viewer_with_usb(rule="connect=4321:5678") as (desktop, usb):
         usb.plug("1-1", 2, "Fake Stick")
         usb.plug("1-2", 3, "Fake Camera", idVendor="4321")
         viewer = desktop.run([os.path.join(os.path.dirname(PROGRAM), "viewer/ringside-viewer"), "Test"])
