@@ -110,9 +110,15 @@ char *rs_host_find_viewer(void)
     return find_program("ui/viewer", "ringside-viewer");
 }
 
-char *rs_host_find_ringctl(void)
+char *rs_host_find_ringctl(GError **error)
 {
-    return find_program("app", "ringctl");
+    char *found = find_program("app", "ringctl");
+    if (!found) {
+        g_set_error(
+            error, G_IO_ERROR, G_IO_ERROR_NOT_FOUND,
+            _("The program ringctl, which connects USB devices by rules, is not installed"));
+    }
+    return found;
 }
 
 char *rs_host_find_data(const char *name, GError **error)

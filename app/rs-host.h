@@ -22,8 +22,8 @@ const char *rs_host_sockets_folder(void);
 /* The monitor's program: $RINGSIDE_MONITOR, beside this program, in the build folder, in $PATH.
  * NULL with an error. */
 char *rs_host_find_monitor(GError **error);
-char *rs_host_find_viewer(void);  /* NULL: not installed */
-char *rs_host_find_ringctl(void); /* likewise */
+char *rs_host_find_viewer(void); /* NULL: not installed */
+char *rs_host_find_ringctl(GError **error);
 /* A data file of ours such as demo/make-demo, installed or in the source folder. NULL with an
  * error. */
 char *rs_host_find_data(const char *name, GError **error);

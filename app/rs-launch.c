@@ -186,11 +186,13 @@ static GSubprocess *spawn_monitor(const char *folder, GError **error)
     return program ? spawn(folder, argv, error) : NULL;
 }
 
-void rs_launch_usb_watch(const char *folder, const char *id)
+bool rs_launch_usb_watch(const char *folder, const char *id, GError **error)
 {
-    g_autofree char *program = rs_host_find_ringctl();
+    g_autofree char *program = rs_host_find_ringctl(error);
     const char *argv[] = {program, "usb", "watch", "--now", id, NULL};
-    g_autoptr(GSubprocess) process = program ? spawn(folder, argv, NULL) : NULL;
+    g_autoptr(GSubprocess) process = program ? spawn(folder, argv, error) : NULL;
+
+    return process != NULL;
 }
 
 void rs_launch_start_async(const char *folder, const char *id, GCancellable *cancellable,

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <gio/gio.h>
+#include <stdbool.h>
 
 /* Connects to the running monitor of the machine `id`. Fails at once when nobody listens. */
 void rs_launch_connect_async(const char *id, GCancellable *cancellable,
@@ -16,6 +17,6 @@ void rs_launch_start_async(const char *folder, const char *id, GCancellable *can
                            GAsyncReadyCallback callback, gpointer data);
 GDBusConnection *rs_launch_start_finish(GAsyncResult *result, GError **error);
 /* Leaves a process behind that carries out the rules of the running machine for USB devices. */
-void rs_launch_usb_watch(const char *folder, const char *id);
+bool rs_launch_usb_watch(const char *folder, const char *id, GError **error);
 /* The last lines of what was written to folder/monitor.log after `from` bytes, or NULL. */
 char *rs_launch_log_tail(const char *folder, goffset from);

@@ -157,8 +157,10 @@ static void started(GObject *object, GAsyncResult *result, gpointer data)
         g_printerr("ringside-viewer: %s\n", error->message);
         v->status = VIEWER_FAILED;
         g_main_loop_quit(v->loop);
-    } else if (rs_machine_get_settings(v->machine)->usb_connect) { /* and when it has been left */
-        rs_launch_usb_watch(rs_machine_get_folder(v->machine), rs_machine_get_id(v->machine));
+    } else if (rs_machine_get_settings(v->machine)->usb_connect && /* and when it has been left */
+               !rs_launch_usb_watch(rs_machine_get_folder(v->machine),
+                                    rs_machine_get_id(v->machine), &error)) {
+        g_printerr("ringside-viewer: %s\n", error->message);
     }
 }
 
